@@ -192,11 +192,49 @@ func (r *task) changedQuadlets() (names []string, service map[string]string) {
 
 func (r *task) quadletImages() []containers.Image {
 	names, service := r.changedQuadlets()
-	if len(names) == 0 {
+	if len(service) == 0 {
 		return nil
 	}
 	_, next := readQuadlets(r.w, r.m.At(bundle.QuadletDir))
-	return next.Images(names, func(name string) string { return service[name] })
+	images := next.Images(names, func(name string) string { return service[name] })
+	images = append(images, r.podImages(next, names, service)...)
+	containers.AuthNow(images, r.keyNow)
+	return images
+}
+
+// podImages are the images of the .kube quadlets that change, or whose YAML does.
+func (r *task) podImages(next containers.Quadlets, changed []string, service map[string]string) (images []containers.Image) {
+	waiting := r.waitingFiles()
+	for _, name := range slices.Sorted(maps.Keys(service)) {
+		if path.Ext(name) != ".kube" || r.w.Holds(service[name]) {
+			continue
+		}
+		at := next.Yaml(name, bundle.QuadletDir)
+		isChanged := slices.ContainsFunc(changed, func(c string) bool { return c == name || strings.HasPrefix(c, name+".d/") })
+		isTouched := isChanged || r.changedFile(at)
+		if at == "" || !isTouched {
+			continue
+		}
+
+		var text []byte
+		if f, ok := waiting[at]; ok {
+			text = f.Read()
+		} else {
+			text, _ = os.ReadFile(r.m.At(at)) // what is not there is told by the unit
+		}
+		images = append(images, next.Pods(name, text, service[name])...)
+	}
+	return images
+}
+
+// keyNow is where a key is that is to stand at a path: it may be waiting.
+func (r *task) keyNow(at string) string {
+	for _, k := range r.offer.Manifest.Keys {
+		if k.Path == at {
+			return keyfiles.Of(r.m).Now(r.offer.Run, k)
+		}
+	}
+	return at
 }
 
 // checkQuadlets has podman's generator judge the quadlets as they will be, and tells of those that

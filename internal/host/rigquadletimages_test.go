@@ -1,8 +1,10 @@
 package host_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"bellhop/internal/bundle"
 )
@@ -47,7 +49,7 @@ func TestRigImagesOfQuadlets(t *testing.T) {
 	r.sh("podman image prune -f; podman image inspect " + one)
 
 	o := first
-	o.Run, o.Base, o.NoBefore = "run-back-quad", -1, true
+	o.Run, o.Base, o.NoBefore = fmt.Sprintf("rig-back-%d", time.Now().UnixNano()), -1, true
 	r.deployOffer(o, podmanLoad(ref, "one"), bundle.OutcomeDone)
 	if got := runs(); got != one {
 		t.Errorf("after a rollback %s runs, want %s", got, one)

@@ -112,16 +112,39 @@ func (p *Puller) one(ctx context.Context, i Image) error {
 	}
 	p.tell("pull", i.Ref)
 	began := time.Now()
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 
 	argv := append([]string{i.Engine, "pull", "-q"}, i.Options...)
 	out, err := p.Programs.Run(ctx, machine.Program{Argv: append(argv, i.Ref), Env: p.Env})
 	if err != nil || out.Exit != 0 {
-		return failure(i.Ref, out.Stderr, err)
+		return p.failed(whole, i, failure(i.Ref, out.Stderr, err))
 	}
 	p.tell("pulled", fmt.Sprintf("%s in %v", i.Ref, time.Since(began).Round(100*time.Millisecond)))
 	return nil
+}
+
+// quotaTime is how long podman may take to say that it waits for a registry's quota.
+const quotaTime = 30 * time.Second
+
+// failed is why an image did not come. Podman waits as long as a registry asks for that answers 429, and says so only
+// to whoever debugs it, so after its deadline it is asked once more.
+func (p *Puller) failed(ctx context.Context, i Image, e *ImageError) error {
+	if i.Engine != Podman || e.Cause != TooSlow || ctx.Err() != nil {
+		return e
+	}
+	ctx, cancel := context.WithTimeout(ctx, quotaTime)
+	defer cancel()
+	argv := append([]string{Podman, "--log-level=debug", "pull", "-q"}, i.Options...)
+	out, err := p.Programs.Run(ctx, machine.Program{Argv: append(argv, i.Ref), Env: p.Env})
+	if err == nil && out.Exit == 0 {
+		return nil // the rest of it came
+	}
+	if strings.Contains(strings.ToLower(out.Stderr), "too many requests") {
+		e.Cause = Quota
+	}
+	return e
 }
 
 // has says whether the host has an image by that reference.

@@ -67,6 +67,15 @@ func quadletOf(name string) string {
 	return name
 }
 
+// Pods are the images of the containers that a .kube runs, as yaml has them.
+func (q Quadlets) Pods(name string, yaml []byte, service string) (images []Image) {
+	for _, i := range KubeImages(yaml) {
+		i.Options, i.Service = pullOptions(q.unit(name), "Kube"), service
+		images = append(images, i)
+	}
+	return images
+}
+
 // Images are those that the quadlets run which the files named in changed make or change; service names
 // whose a file is. What a .build makes is a Builder's.
 func (q Quadlets) Images(changed []string, service func(name string) string) []Image {
@@ -101,8 +110,9 @@ func (q Quadlets) image(name string) (Image, bool) {
 		if _, is := unitfile.SplitName(i.Ref); is == "build" && q[i.Ref] != nil {
 			return i, false
 		}
+		i.Options = pullOptions(u, "Container")
 	case "image":
-		i.Ref, i.Options = u.Value("Image", "Image"), pullOptions(u)
+		i.Ref, i.Options = u.Value("Image", "Image"), pullOptions(u, "Image")
 	default:
 		return i, false
 	}
@@ -112,16 +122,6 @@ func (q Quadlets) image(name string) (Image, bool) {
 	}
 	isOrdinary := i.Ref != "" && !strings.ContainsAny(i.Ref, "%$ ") // specifiers are systemd's to fill in
 	return i, isOrdinary
-}
-
-// pullOptions are what an .image says of its pull, for podman.
-func pullOptions(u *unitfile.Unit) (options []string) {
-	for _, o := range [][2]string{{"AuthFile", "--authfile"}, {"TLSVerify", "--tls-verify"}, {"CertDir", "--cert-dir"}, {"Arch", "--arch"}, {"OS", "--os"}, {"Variant", "--variant"}} {
-		if v := u.Value("Image", o[0]); v != "" {
-			options = append(options, o[1]+"="+v)
-		}
-	}
-	return options
 }
 
 // AutoUpdates are the quadlets among those named whose images podman may replace by itself.

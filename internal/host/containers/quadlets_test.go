@@ -21,6 +21,8 @@ var some = containers.Quadlets{
 	"c.build":              []byte("[Build]\nImageTag=localhost/c\n"),
 	"d.container":          []byte("[Container]\nImage=r/d:%i\n"),
 	"e.container":          []byte("[Container]\nImage=r/e:1\nPull=newer\n"),
+	"f.container":          []byte("[Container]\nImage=r/f:1\nPodmanArgs=--tls-verify=false --memory 1g --authfile /etc/auth\n[Service]\nEnvironment=REGISTRY_AUTH_FILE=/etc/other\n"),
+	"g.container":          []byte("[Container]\nImage=r/g:1\n[Service]\nEnvironment=A=b REGISTRY_AUTH_FILE=/run/keys/registries\n"),
 	"v.volume":             []byte("[Volume]\n"),
 }
 
@@ -34,6 +36,8 @@ func TestImagesOfQuadlets(t *testing.T) {
 		{[]string{"b.container"}, []containers.Image{{Engine: containers.Podman, Ref: "r/b:1", Options: []string{"--tls-verify=false"}, Service: "of b.container"}}},
 		{[]string{"b.image"}, []containers.Image{{Engine: containers.Podman, Ref: "r/b:1", Options: []string{"--tls-verify=false"}, Service: "of b.image"}}},
 		{[]string{"c.container", "c.build", "d.container", "v.volume", "gone.container"}, nil},
+		{[]string{"f.container"}, []containers.Image{{Engine: containers.Podman, Ref: "r/f:1", Options: []string{"--tls-verify=false", "--authfile=/etc/auth"}, Service: "of f.container"}}},
+		{[]string{"g.container"}, []containers.Image{{Engine: containers.Podman, Ref: "r/g:1", Options: []string{"--authfile=/run/keys/registries"}, Service: "of g.container"}}},
 		{[]string{"e.container"}, []containers.Image{{Engine: containers.Podman, Ref: "r/e:1", Policy: containers.PullAlways, Service: "of e.container"}}},
 	} {
 		if got := some.Images(c.changed, service); !reflect.DeepEqual(got, c.want) {
