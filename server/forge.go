@@ -2,6 +2,9 @@ package server
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,9 +18,8 @@ import (
 	"github.com/google/go-github/v60/github"
 )
 
-// A forge is how one kind of git host signs and words its webhooks. One more forge is one more
-// row of forges. Config.Forge, which --forge sets, names the row; "" is github. One whose requests differ
-// from GitHub's is also written in cmd/bellhop/webhooktest.go, which sends a delivery as a test.
+// A forge is how one kind of git host signs and words its webhooks, read and written. One more forge is one more
+// row of forges, and nothing else. Config.Forge, which --forge sets, names the row; "" is github.
 type forge struct {
 	// authentic says whether the request was made by who knows the secret. It is asked before
 	// anything of the body is read.
@@ -31,6 +33,11 @@ type forge struct {
 	push func(body []byte) (pushed, error)
 	// request is the event that tells of a pull request, or of a merge request.
 	request string
+
+	// word is the body of a push as the forge would send it, as far as push reads it. It is encoded as JSON.
+	word func(Push) any
+	// sign sets the headers of a push with that id and body.
+	sign func(h http.Header, id string, body, secret []byte)
 }
 
 const (
@@ -67,6 +74,24 @@ var githubForge = forge{
 	delivery: func(h http.Header) string { return h.Get(github.DeliveryIDHeader) },
 	push:     githubPush,
 	request:  "pull_request",
+
+	word: func(p Push) any {
+		type repository struct {
+			FullName string `json:"full_name"`
+		}
+		return struct {
+			Ref        string     `json:"ref"`
+			After      string     `json:"after"`
+			Repository repository `json:"repository"`
+		}{p.Ref, p.After, repository{p.Repo}}
+	},
+	sign: func(h http.Header, id string, body, secret []byte) {
+		mac := hmac.New(sha256.New, secret)
+		mac.Write(body)
+		h.Set(github.EventTypeHeader, "push")
+		h.Set(github.DeliveryIDHeader, id)
+		h.Set(github.SHA256SignatureHeader, "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	},
 }
 
 var forges = map[string]forge{
@@ -76,6 +101,9 @@ var forges = map[string]forge{
 	"gitlab":  gitlabForge,
 }
 
+// Forges are the names of all forges whose webhooks are read, in order.
+func Forges() []string { return slices.Sorted(maps.Keys(forges)) }
+
 // forgeNamed is the forge of that name; "" is github.
 func forgeNamed(name string) (forge, error) {
 	if name == "" {
@@ -83,8 +111,7 @@ func forgeNamed(name string) (forge, error) {
 	}
 	f, ok := forges[name]
 	if !ok {
-		known := strings.Join(slices.Sorted(maps.Keys(forges)), ", ")
-		return f, fmt.Errorf("forge %q is not known; known are %s", name, known)
+		return f, fmt.Errorf("forge %q is not known; known are %s", name, strings.Join(Forges(), ", "))
 	}
 	return f, nil
 }

@@ -36,6 +36,22 @@ var gitlabForge = forge{
 	},
 	push:    gitlabPush,
 	request: "merge_request",
+
+	word: func(p Push) any {
+		type project struct {
+			Path string `json:"path_with_namespace"`
+		}
+		return struct {
+			Ref     string  `json:"ref"`
+			After   string  `json:"after"`
+			Project project `json:"project"`
+		}{p.Ref, p.After, project{p.Repo}}
+	},
+	sign: func(h http.Header, id string, _, secret []byte) {
+		h.Set("X-Gitlab-Event", "Push Hook")
+		h.Set("X-Gitlab-Event-UUID", id)
+		h.Set("X-Gitlab-Token", string(secret))
+	},
 }
 
 // gitlabPush reads a push as GitLab words it, and the repo of any other event. The time of the commit is not read: it

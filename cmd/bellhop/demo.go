@@ -17,6 +17,7 @@ import (
 	"bellhop/deploy/plan"
 	"bellhop/internal/lab"
 	"bellhop/secrets/agefile"
+	"bellhop/server"
 )
 
 func demoCmd(e *Env) *cobra.Command {
@@ -306,7 +307,7 @@ func (d *demo) pushed(ctx context.Context, sessions, fails bool) error {
 	}
 
 	began := time.Now()
-	answer, err := deliver(ctx, d.server.address, d.server.secret, delivery{Ref: "refs/heads/main", After: d.remote.Head(), Repository: repository{demoRepo}}, "")
+	answer, err := deliver(ctx, d.server.address, d.server.secret, server.Push{Ref: "refs/heads/main", After: d.remote.Head(), Repo: demoRepo}, "")
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ type forgeFlags struct {
 }
 
 func (f *forgeFlags) flags(c *cobra.Command) {
-	c.Flags().StringVar(&f.kind, "forge", "", "what the repo's host is: "+forge.Kinds()+" (default: guessed from its name)")
+	c.Flags().StringVar(&f.kind, "forge", "", "what the repo's host is: "+forgeNames()+" (default: guessed from its name)")
 	c.Flags().StringVar(&f.url, "forge-url", "", "base of the forge's API (default: that of the repo's host, as https://git.example.org/api/v1)")
 	secretFileFlag(c, &f.token, "forge-token", "", "file with a token of the forge, by which commits get a status")
 	c.Flags().StringVar(&f.appID, "github-app", "", "id of a GitHub App that is installed on the repo, in place of --forge-token")
@@ -43,8 +43,19 @@ func (f *forgeFlags) flags(c *cobra.Command) {
 	c.Flags().BoolVar(&f.forks, "plan-forks", false, "plan requests from forks too, which everybody who can read the repo may open")
 	c.Flags().BoolVar(&f.nixOS, "plan-nixos", false, "evaluate the NixOS systems of requests, without a network: whoever may open one runs code of the Nix language here")
 	_ = c.RegisterFlagCompletionFunc("plan-comments", cobra.FixedCompletions([]string{"full", "summary", "off"}, cobra.ShellCompDirectiveNoFileComp))
-	kinds := strings.Split(forge.Kinds(), ", ")
-	_ = c.RegisterFlagCompletionFunc("forge", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("forge", cobra.FixedCompletions(strings.Split(forgeNames(), ", "), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// forgeNames are the forges that --forge may name: those that can be told what came of a commit, and those whose
+// webhooks alone are read.
+func forgeNames() string {
+	names := strings.Split(forge.Kinds(), ", ")
+	for _, name := range server.Forges() {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // kindOf is the forge on which repo lies; "" when nothing tells.
@@ -72,8 +83,8 @@ func (f *forgeFlags) open(repo, name string) (*forge.Client, error) {
 	if err := f.check(kind); err != nil {
 		return nil, err
 	}
-	isForWebhooks := kind == forge.GitLab && f.token == "" && f.url == "" // it says how they are read
-	if isForWebhooks {
+	saysHow := kind == forge.GitLab || !forge.IsKind(string(kind)) // webhooks are read
+	if saysHow && f.token == "" && f.url == "" {
 		return nil, nil
 	}
 
@@ -107,9 +118,9 @@ func (f *forgeFlags) open(repo, name string) (*forge.Client, error) {
 func (f *forgeFlags) check(kind forge.Kind) error {
 	switch {
 	case kind == "":
-		return hint(errors.New("the host of --repo does not tell which forge it is"), "give --forge, one of %s", forge.Kinds())
-	case !forge.IsKind(string(kind)):
-		return fmt.Errorf("read --forge %s: want one of %s", f.kind, forge.Kinds())
+		return hint(errors.New("the host of --repo does not tell which forge it is"), "give --forge, one of %s", forgeNames())
+	case !slices.Contains(strings.Split(forgeNames(), ", "), string(kind)):
+		return fmt.Errorf("read --forge %s: want one of %s", f.kind, forgeNames())
 	case (f.appID == "") != (f.appKey == ""):
 		return errors.New("--github-app ID and --github-app-key FILE belong together: give both")
 	case f.appID != "" && f.token != "":

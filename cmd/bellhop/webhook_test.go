@@ -58,7 +58,7 @@ func (l *listening) waitTop(commit string) {
 
 func (l *listening) deliver(repo, after string) delivered {
 	l.t.Helper()
-	d, err := deliver(l.t.Context(), l.s.address, l.s.secret, delivery{Ref: "refs/heads/main", After: after, Repository: repository{repo}}, l.s.forge.kind)
+	d, err := deliver(l.t.Context(), l.s.address, l.s.secret, server.Push{Ref: "refs/heads/main", After: after, Repo: repo}, l.s.forge.kind)
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -3,10 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -122,7 +118,7 @@ func runWebhookTest(e *Env, ctx context.Context, o *webhookTest) error {
 		return fmt.Errorf("read the webhook secret: %w", err)
 	}
 	defer clear(secret)
-	a, err := deliver(ctx, o.url, bytes.TrimSuffix(secret, []byte("\n")), delivery{Ref: "refs/heads/" + o.branch, Repository: repository{o.repo}, Project: project{o.repo}}, o.forge)
+	a, err := deliver(ctx, o.url, bytes.TrimSuffix(secret, []byte("\n")), server.Push{Ref: "refs/heads/" + o.branch, Repo: o.repo}, o.forge)
 	if err != nil {
 		return err
 	}
@@ -135,22 +131,6 @@ func runWebhookTest(e *Env, ctx context.Context, o *webhookTest) error {
 	return nil
 }
 
-// A delivery is what is read of a push that a git host tells.
-type delivery struct {
-	Ref        string     `json:"ref"`
-	After      string     `json:"after"`
-	Repository repository `json:"repository"`
-	Project    project    `json:"project"` // as GitLab names it
-}
-
-type project struct {
-	Path string `json:"path_with_namespace"`
-}
-
-type repository struct {
-	FullName string `json:"full_name"`
-}
-
 // A delivered is what the webhook answered.
 type delivered struct {
 	status  int
@@ -158,35 +138,15 @@ type delivered struct {
 	Message string `json:"message"`
 }
 
-// deliver sends a push delivery, signed as GitHub signs them, or with the secret in a header as GitLab does.
-func deliver(ctx context.Context, url string, secret []byte, push delivery, forge string) (d delivered, err error) {
+// deliver sends a push delivery, as the forge of that name would.
+func deliver(ctx context.Context, url string, secret []byte, push server.Push, forge string) (d delivered, err error) {
 	if !strings.Contains(url, "://") {
 		url = "http://" + url + "/v1/webhook"
 	}
 
-	body, err := json.Marshal(push)
+	req, err := server.NewDelivery(ctx, forge, url, secret, push)
 	if err != nil {
 		return d, err
-	}
-
-	mac := hmac.New(sha256.New, secret)
-	mac.Write(body)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return d, err
-	}
-
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", "bellhop")
-	id := strings.ToLower(rand.Text())
-	if forge == "gitlab" {
-		req.Header.Set("X-Gitlab-Event", "Push Hook")
-		req.Header.Set("X-Gitlab-Event-UUID", id)
-		req.Header.Set("X-Gitlab-Token", string(secret))
-	} else {
-		req.Header.Set("X-GitHub-Event", "push")
-		req.Header.Set("X-GitHub-Delivery", id)
-		req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
