@@ -30,6 +30,7 @@ import (
 	"bellhop/deploy/repostate"
 	"bellhop/deploy/routes"
 	"bellhop/deploy/systems"
+	"bellhop/deploy/testbranch"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/nixos"
@@ -52,6 +53,8 @@ type Deployer struct {
 	Links routes.Links
 	// Nix evaluates, builds and copies NixOS systems. Nil: bundles are without them.
 	Nix *nixos.Nix
+	// Testing has systems of the branches testing-HOST tried. Nil: nobody looks for such branches.
+	Testing *testbranch.Finder
 	// History remembers. It is open for writing, under Lock.
 	History *history.DB
 	// ID is the fingerprint of the deployer's SSH public key, SHA256:…
@@ -100,6 +103,7 @@ type Deployer struct {
 	// sets it; a command must not, since its process ends with the run.
 	Detach bool
 
+	aside   bool // it plans what is not to be deployed, beside another one
 	planner plan.Planner
 	repo    repostate.State // what the last look at the repo came to
 	hosts   hosts.Table     // what is known of hosts beside history

@@ -18,12 +18,12 @@ import (
 // systems has the systems of f's hosts evaluated and built. That may take hours: meanwhile others may plan, and the time
 // of the run begins anew with ctx, which is returned with the fleet to go on with.
 func (d *Deployer) systems(ctx context.Context, r *run, snap commits.Snapshot, f *fleet.Fleet) (*fleet.Fleet, context.Context, error) {
-	if d.Nix == nil || !f.HasNixOS() {
+	if d.Testing == nil && (d.Nix == nil || !f.HasNixOS()) {
 		return f, ctx, nil
 	}
 	defer r.span("nix", "")()
 	r.event(follow.Event{Step: "nix"})
-	if r.req.Retry && !r.quiet {
+	if r.req.Retry && !r.quiet && d.Nix != nil {
 		d.Nix.ForgetFailures()
 	}
 
@@ -31,6 +31,9 @@ func (d *Deployer) systems(ctx context.Context, r *run, snap commits.Snapshot, f
 	loads := d.loads
 	r.release()
 	f.ResolveSystems(r.parent, r.head.Commit)
+	if !d.aside {
+		r.tests = d.Testing.Find(r.parent, snap, f)
+	}
 	r.lockPlanner()
 	ctx = r.renew()
 

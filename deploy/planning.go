@@ -23,7 +23,7 @@ func (r *run) tellResumed(p *plan.Plan) {
 			continue
 		}
 		some = true
-		r.head.Notes = append(r.head.Notes, fmt.Sprintf("%s is held no longer: %s (%s)", hp.Name, hp.Resumes, hp.EndedHold.Text()))
+		r.head.Notes = append(r.head.Notes, hp.EndedText())
 		if !r.quiet {
 			r.d.log().Info("hold ended", "host", hp.Name, "run", r.head.ID, "commit", r.head.Commit, "cause", hp.Resumes)
 		}
@@ -34,14 +34,14 @@ func (r *run) tellResumed(p *plan.Plan) {
 }
 
 // maker makes plans, by what is known now. It is called under steps.
-func (d *Deployer) maker() plan.Maker {
-	return plan.Maker{Planner: &d.planner, History: d.History, Hosts: &d.hosts, Archive: d.archive(), Machine: routes.ThisMachine(d.BootID, d.MachineID), Watches: d.lines.Kept()}
+func (d *Deployer) maker(r *run) plan.Maker {
+	return plan.Maker{Planner: &d.planner, History: d.History, Hosts: &d.hosts, Archive: d.archive(), Machine: routes.ThisMachine(d.BootID, d.MachineID), Watches: d.lines.Kept(), Tests: r.tests}
 }
 
 // compare holds wanted against last. It is called under steps.
 func (d *Deployer) compare(ctx context.Context, r *run, snap commits.Snapshot, f *fleet.Fleet) (*plan.Plan, error) {
 	defer r.span("plan", "")()
-	p, err := d.maker().Compare(ctx, r.req, snap, f)
+	p, err := d.maker(r).Compare(ctx, r.req, snap, f)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ func (d *Deployer) PlanOf(ctx context.Context, req plan.Request, snap commits.Sn
 		resolve = d.Loader.SystemsAside
 	}
 
-	aside := &Deployer{
+	aside := &Deployer{aside: true,
 		Source: commits.Source{Sync: that, Look: that, At: d.At, Since: d.Since},
 		Loader: &fleet.Loader{Open: d.Loader.Open, KeyDigest: d.Loader.KeyDigest, Arch: d.Loader.Arch, Systems: resolve,
 			Confined: d.Loader.Confined, Timeout: d.Loader.Timeout, Idle: time.Minute},

@@ -15,6 +15,7 @@ import (
 	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/deploy/runlimit"
+	"bellhop/deploy/testbranch"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
@@ -30,6 +31,7 @@ type run struct {
 	quiet   bool // a plan that is only shown
 	release func()
 	cancel  context.CancelFunc // ends the time of the run
+	tests   *testbranch.Tests  // nil: nobody looks for any
 	cut     atomic.Bool        // a push was still under way on a host when this process had to end
 
 	cancelling *cancelling // by a person

@@ -84,6 +84,7 @@ type Repo struct {
 	asked  atomic.Int64
 
 	branches atomic.Value // digest of all branches, as the newest look found them
+	heads    atomic.Value // these branches: map[string]plumbing.Hash
 
 	work      sync.Mutex // held by whoever changes the clone
 	renewNext int
@@ -211,7 +212,7 @@ func (r *Repo) sync(ctx context.Context, how looking) (Snapshot, error) {
 
 	defer conn.close()
 	r.asked.Add(1)
-	r.branches.Store(conn.Refs().Digest())
+	r.saw(conn.Refs())
 	head, err := headOf(conn, r.cfg.Branch)
 	if err != nil {
 		return Snapshot{}, err
@@ -299,7 +300,7 @@ func (r *Repo) Head(ctx context.Context) (string, error) {
 
 	defer conn.close()
 	r.asked.Add(1)
-	r.branches.Store(conn.Refs().Digest())
+	r.saw(conn.Refs())
 	head, err := headOf(conn, r.cfg.Branch)
 	if err != nil {
 		return "", err

@@ -326,6 +326,40 @@ func TestHolds(t *testing.T) {
 	}
 }
 
+// Branches beside the one that is followed are known since the newest look, and fetched when they are asked for.
+func TestHeads(t *testing.T) {
+	rem := remote(t)
+	first := rem.Commit(map[string]string{"a": "1"}, "first", "")
+	r := open(t, gitsync.Config{URL: rem.URL()})
+	sync1(t, r)
+	if got := r.Heads("testing-"); len(got) != 0 {
+		t.Errorf("before there is one: %v", got)
+	}
+
+	deployed := rem.Branch
+	rem.Branch = "testing-lufta"
+	try := rem.Commit(map[string]string{"a": "2"}, "try", "")
+	rem.Branch = deployed
+	sync1(t, r)
+	if got := r.Heads("testing-"); len(got) != 1 || got["lufta"] != try {
+		t.Errorf("Heads = %v, want lufta at %s", got, try)
+	}
+	s, err := r.OfBranch(t.Context(), "testing-lufta", try)
+	if err != nil || s.Commit != try || s.Subject != "try" {
+		t.Fatalf("OfBranch = %+v, %v", s, err)
+	}
+	asked := r.Asked()
+	if s, err = r.OfBranch(t.Context(), "testing-lufta", try); err != nil || s.Commit != try || r.Asked() != asked {
+		t.Errorf("a second time: %v, asked the remote %d times", err, r.Asked()-asked)
+	}
+	if r.Last() != first {
+		t.Errorf("the branch that is followed moved to %s", r.Last())
+	}
+	if _, err := r.OfBranch(t.Context(), "testing-lufta", "--upload-pack=x"); err == nil {
+		t.Error("what is no commit id was looked for")
+	}
+}
+
 // Kept commits outlive the branch, many fetches, a renewed clone and a damaged one.
 func TestKeepSurvivesRenewal(t *testing.T) {
 	rem := remote(t)

@@ -43,12 +43,14 @@ type Recorder interface {
 
 // A Config says what is heard and who answers.
 type Config struct {
-	Secret []byte   // of the webhook; at least MinSecret bytes
-	Branch string   // pushes to it ring; "" is main
-	Forge  string   // how webhooks are signed and worded: github, forgejo, gitea or gitlab; "" is github
-	Repo   string   // OWNER/NAME that payloads must name; "" is any. See RepoName
-	Bell   Bell     // required
-	Record Recorder // nil: deliveries are answered and forgotten
+	Secret []byte // of the webhook; at least MinSecret bytes
+	Branch string // pushes to it ring; "" is main
+	// Testing has pushes to branches testing-HOST ring too.
+	Testing bool
+	Forge   string   // how webhooks are signed and worded: github, forgejo, gitea or gitlab; "" is github
+	Repo    string   // OWNER/NAME that payloads must name; "" is any. See RepoName
+	Bell    Bell     // required
+	Record  Recorder // nil: deliveries are answered and forgotten
 
 	// Requests is called when an authenticated delivery tells of a request to merge into the repo. It must return at once. Nil: such
 	// a delivery is answered, and nothing is done.

@@ -297,6 +297,21 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// With Testing a push to a branch testing-HOST rings too. It is not awaited: the head never holds it.
+func TestTestingBranchRings(t *testing.T) {
+	body := strings.Replace(push, "heads/main", "heads/testing-lufta", 1)
+	for _, testing := range []bool{false, true} {
+		s, b := newServer(t, Config{Testing: testing})
+		w := ask(s.Public(), delivery(body, nil))
+		if rang := b.rung() == 1; rang != testing || strings.Contains(w.Body.String(), "looking at testing-lufta") != testing {
+			t.Errorf("Testing %v: %d %s, rang %v", testing, w.Code, w.Body, rang)
+		}
+		if _, waits := s.awaited.due(); waits || len(s.awaited.open) > 0 {
+			t.Errorf("Testing %v: the push is awaited in the branch that is deployed", testing)
+		}
+	}
+}
+
 func TestSeenBeforeRingsToo(t *testing.T) {
 	s, b := newServer(t, Config{Known: []deliveries.Delivery{{ID: "from history"}}})
 	for i, id := range []string{"d-1", "d-1", "from history"} {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 	"bellhop/server"
 )
 
@@ -98,55 +98,15 @@ func (s *serving) holdVerbs() {
 	})
 }
 
-// printHolds says which hosts are held, by whom and why, and what ends it: one line for all that were
-// brought back together.
+// printHolds says which hosts are held or run a test, and what ends it.
 func printHolds(w io.Writer, p paint, hosts []history.HostStatus, now time.Time) {
-	type hold struct {
-		by, reason string
-		since      time.Time
-	}
-	var order []hold
-	names := map[hold][]string{}
+	held := map[string]*stops.HoldStatus{}
 	for _, h := range hosts {
-		if h.Held == nil {
-			continue
-		}
-		one := hold{or(h.Held.By, ""), or(h.Held.Reason, ""), h.Held.Since}
-		if names[one] == nil {
-			order = append(order, one)
-		}
-		names[one] = append(names[one], h.Name)
+		held[h.Name] = h.Held
 	}
-	slices.SortFunc(order, func(a, b hold) int { return b.since.Compare(a.since) })
-
-	for _, one := range order {
-		text := "held: " + fewHosts(names[one]) + " since " + ago(now, one.since)
-		if one.by != "" {
-			text += " by " + one.by
-		}
-		if one.reason != "" {
-			text += " (" + one.reason + ")"
-		}
-		fmt.Fprintln(w, p.yellow(text+"; bellhop resume "+resumeWords(names[one])))
+	for _, line := range stops.Lines(held, func(since time.Time) string { return ago(now, since) }) {
+		fmt.Fprintln(w, p.yellow(line))
 	}
-}
-
-// mostHeldNames is how many held hosts are named in one line.
-const mostHeldNames = 5
-
-func fewHosts(names []string) string {
-	if len(names) <= mostHeldNames {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:mostHeldNames], ", "), len(names)-mostHeldNames)
-}
-
-// resumeWords are the hosts as they are typed.
-func resumeWords(names []string) string {
-	if len(names) <= mostHeldNames {
-		return strings.Join(names, " ")
-	}
-	return "HOST..."
 }
 
 // heldIn names the hosts that a run left alone since they are held.
@@ -162,6 +122,6 @@ func heldIn(run *history.Run) (names []string) {
 // printHeldIn says of a run which hosts it left alone since they are held.
 func printHeldIn(w io.Writer, run *history.Run) {
 	if names := heldIn(run); len(names) > 0 {
-		fmt.Fprintf(w, "  held, and left as they are: %s; bellhop status says why; bellhop resume %s\n", fewHosts(names), resumeWords(names))
+		fmt.Fprintf(w, "  held, and left as they are: %s; bellhop status says why; bellhop resume %s\n", stops.Few(names), stops.Typed(names))
 	}
 }

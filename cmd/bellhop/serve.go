@@ -19,6 +19,7 @@ import (
 	"bellhop/deploy"
 	"bellhop/deploy/bell"
 	"bellhop/deploy/follow"
+	"bellhop/deploy/testbranch"
 	"bellhop/gitsync"
 	"bellhop/internal/history"
 	"bellhop/internal/metrics"
@@ -44,6 +45,7 @@ type serveOptions struct {
 	forge                     forgeFlags
 	publicURL                 string          // of the page; "": it has none that others could use
 	gap                       time.Duration   // between runs that were rung for; 0 is the bell's own
+	testing                   bool            // systems of branches testing-HOST are tried
 	hold                      <-chan struct{} // nothing is looked at before it is closed; nil: at once
 }
 
@@ -74,6 +76,7 @@ BELLHOP_REPO_TOKEN_FILE.`,
 	o.forge.flags(c)
 	c.Flags().StringVar(&o.publicURL, "public-url", "", "address at which people reach the page, for links in messages: https://…")
 	traceFlag(c, &o.trace)
+	c.Flags().BoolVar(&o.testing, "testing", false, "try what a branch testing-HOST has on that NixOS host, until the next boot, while it is on top of --branch")
 	c.Flags().StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c
 }
@@ -149,7 +152,9 @@ func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *
 			h.Close()
 		}
 	}()
-	h.deployer.Detach = true
+	if h.deployer.Detach = true; o.testing {
+		h.deployer.Testing = &testbranch.Finder{Repo: h.repo, Loader: h.deployer.Loader, Check: h.deployer.Check, Log: log}
+	}
 	telling, err := newForgeWork(o, h)
 	if err != nil {
 		return nil, err
@@ -216,7 +221,7 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 	s.app.deployer.Progress = tellPage(s.page, s.app.deployer.Progress)
 
 	s.server, err = server.New(server.Config{
-		Forge: s.forge.kind, Requests: s.forge.requested(), Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Known: known, Log: log,
+		Forge: s.forge.kind, Requests: s.forge.requested(), Secret: s.secret, Branch: s.branch, Testing: o.testing, Repo: s.repo, Bell: s.bell, Record: db, Known: known, Log: log,
 		Holds: s.app.repo.Holds, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen, AdminHosts: page.PublicHosts(o.publicURL),
 		Status:  func(ctx context.Context) (any, error) { return s.status(ctx) },
 		Metrics: shown.Handler(), Page: s.page,

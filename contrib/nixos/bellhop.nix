@@ -77,6 +77,7 @@ in
       identity = list "Age identity files; by default identity.age in the state directory.";
       allow-plugin = list "Absolute paths of age plugins that may be run.";
       ssh-key = file "SSH private key for hosts; by default ssh_ed25519 in the state directory.";
+      testing = switch "What a branch testing-HOST has is tried on that NixOS host, until its next boot.";
       load-memory = text "How much memory reading one commit may take: \"512MiB\".";
       load-timeout = text "How long reading and checking one commit may take: \"30s\".";
       log-level = setting (types.enum [ "debug" "info" "warn" "error" ]) "What is logged.";

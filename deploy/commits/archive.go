@@ -130,8 +130,10 @@ func (a Archive) bundleAt(ctx context.Context, commit, host string, wanted func(
 	}
 
 	b, err := a.bundleOf(ctx, snap, commit, host, false)
-	if err == nil && wanted(b.Digest) {
-		return b, nil
+	if err == nil {
+		if same, ok := asDeployed(b, wanted); ok {
+			return same, nil
+		}
 	}
 
 	if former, e := a.bundleOf(ctx, snap, commit, host, true); e == nil && wanted(former.Digest) {

@@ -58,7 +58,8 @@ func sameBundle(b *fleet.Bundle, err error, host string, hold *stops.Hold) (*fle
 	if err != nil {
 		return nil, fmt.Errorf("make what it held again from commit %s: %w", plain.Short(hold.Commit), err)
 	}
-	if b.Digest != hold.Digest {
+	b, isSame := asDeployed(b, func(digest string) bool { return digest == hold.Digest })
+	if !isSame {
 		return nil, fmt.Errorf("commit %s makes another bundle of it today than it did then", plain.Short(hold.Commit))
 	}
 	return b.As(host), nil

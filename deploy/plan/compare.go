@@ -7,6 +7,7 @@ import (
 	"bellhop/deploy/commits"
 	"bellhop/deploy/hosts"
 	"bellhop/deploy/routes"
+	"bellhop/deploy/testbranch"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 )
@@ -19,6 +20,7 @@ type Maker struct {
 	Archive commits.Archive
 	Machine routes.Machine // that bellhop runs on
 	Watches bool           // connections are kept, which tell when a host is back
+	Tests   *testbranch.Tests
 }
 
 // Compare holds wanted against last. It is called under steps.
@@ -46,7 +48,7 @@ func (d Maker) Compare(ctx context.Context, req Request, snap commits.Snapshot, 
 	}
 
 	past, held := d.Archive, d.heldPlans(p)
-	for _, name := range d.Planner.candidates(f, d.History.Restless(), asked) {
+	for _, name := range d.Planner.candidates(f, append(d.History.Restless(), d.Tests.Hosts()...), asked) {
 		hp, err := held.one(ctx, d.Planner.wanted[name])
 		if err != nil {
 			return nil, err

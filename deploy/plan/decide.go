@@ -184,7 +184,7 @@ func detail(ctx context.Context, a commits.Archive, p *Plan, hp *HostPlan) error
 		return err
 	}
 
-	hp.Old, hp.From, hp.Prune = old, digest, hp.Hold != nil || p.Request.AllowPrune || allows(consents(p.Snapshot.Message, AllowPrune), hp.Name)
+	hp.Old, hp.From, hp.Prune = old, digest, hp.Hold.GoesBack() || p.Request.AllowPrune || allows(consents(p.Snapshot.Message, AllowPrune), hp.Name)
 	c := p.changes.of(digest, old, hp.Bundle)
 	hp.Changes, hp.Units, hp.Containers = c.changes, c.units, c.containers
 
@@ -197,7 +197,7 @@ func detail(ctx context.Context, a commits.Archive, p *Plan, hp *HostPlan) error
 		}
 	}
 
-	isAllowed := hp.Hold != nil || p.Request.AllowNewVolumes
+	isAllowed := hp.Hold.GoesBack() || p.Request.AllowNewVolumes
 	if c.volumes != "" && !isAllowed && !consented(ctx, a, p.Snapshot, last, AllowVolumes) {
 		hp.refuse("%s: pass --allow-new-volumes, or commit with the trailer \"%s: %s %s\"", c.volumes, AllowTrailer, AllowVolumes, hp.Name)
 	}

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -31,11 +30,14 @@ func (d Maker) heldPlans(p *Plan) *heldPlans {
 }
 
 // endOfHold is why the hold of a host ends with the plan p; "" while it goes on.
-func endOfHold(p *Plan, w *wanted, last history.Host, hold *stops.Hold) string {
+func (d Maker) endOfHold(p *Plan, w *wanted, last history.Host, hold *stops.Hold) string {
 	isOther := w.err == nil && w.bundle.Digest != hold.Wanted
+	isLookedFor := hold.IsTest() && d.Tests != nil
 	switch {
 	case last.Reach.Elsewhere(routes.Reach(w.host)):
 		return "another machine has its name"
+	case isLookedFor:
+		return d.Tests.Ended(w.host.Name, hold.Test)
 	case p.Request.Resume && p.Chose(w.host.Name):
 		return "somebody resumed it"
 	case isOther:
@@ -48,10 +50,20 @@ func endOfHold(p *Plan, w *wanted, last history.Host, hold *stops.Hold) string {
 func (h *heldPlans) one(ctx context.Context, w *wanted) (*HostPlan, error) {
 	d, p, host := h.d, h.p, w.host.Name
 	known, hold, ends := d.factsOf(host, p.Snapshot.Commit), d.History.Holds().Of(host), ""
+	test := d.Tests.Of(host)
 	if hold != nil {
-		if ends = endOfHold(p, w, known.last, hold); ends == "" {
+		ends = d.endOfHold(p, w, known.last, hold)
+		isNext := test != nil && hold.IsTest() && (hold.Digest == "" || !isStillMade(test))
+		if ends == "" && !isNext {
 			return h.plan(ctx, w, known, hold), nil
 		}
+	}
+	if test != nil && !isStillMade(test) {
+		hp := h.test(w, known, hold, test)
+		if hold.GoesBack() {
+			hp.Resumes, hp.EndedHold = ends, hold
+		}
+		return hp, nil
 	}
 
 	var err error
@@ -100,7 +112,7 @@ func (h *heldPlans) plan(ctx context.Context, w *wanted, known facts, hold *stop
 // holdsWhat says that a host holds what its hold names, as far as history knows.
 func holdsWhat(last history.Host, hold *stops.Hold) bool {
 	isKnown := last.State != history.Unknown && last.State != history.Deploying
-	return isKnown && last.Digest == hold.Digest
+	return isKnown && last.Digest != "" && last.Digest == hold.Digest
 }
 
 // IsHeld says that the host stays at what a person brought it back to.
@@ -108,7 +120,7 @@ func (hp *HostPlan) IsHeld() bool { return hp.Hold != nil && hp.State == history
 
 // HeldText says who holds the host, and how that ends.
 func (hp *HostPlan) HeldText() string {
-	return fmt.Sprintf("%s; it ends with a commit that changes what the host is to hold, or with: bellhop resume %s", hp.Hold.Text(), hp.Name)
+	return hp.Hold.EndsText(hp.Name)
 }
 
 // Commit is that of the bundle of hp, in a run of head.

@@ -56,7 +56,7 @@ type HostPlan struct {
 	Host      *fleet.Host
 	Bundle    *fleet.Bundle     // nil when it could not be made; composed where services are held back
 	Isolation *isolation        // how it is composed; nil for a whole bundle
-	Hold      *stops.Hold       // a person brought the host back, and bundle is what it is to hold; nil: nobody did
+	Hold      *stops.Hold       // a person brought the host back, or it runs a test, and bundle is what it is to hold; nil: neither
 	Begins    bool              // hold begins with this plan
 	Former    *stops.Hold       // that it takes the place of; nil: the host was not held
 	Note      string            // what a person must hear of that

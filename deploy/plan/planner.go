@@ -163,7 +163,7 @@ func (p *Planner) IsNew(plan *Plan, db *history.DB) bool {
 	if len(plan.Changing()) > 0 || len(plan.Gone) > 0 || len(p.differ.hosts) > 0 {
 		return true
 	}
-	return db.Top() != plan.Snapshot.Commit || slices.ContainsFunc(plan.Hosts, (*HostPlan).healed)
+	return db.Top() != plan.Snapshot.Commit || slices.ContainsFunc(plan.Hosts, (*HostPlan).isNews)
 }
 
 // Stored begins anew with what differs: history has the plan. It is called under steps.

@@ -49,6 +49,9 @@ func (hp *HostPlan) healed() bool {
 	return hp.State == history.Current && hp.Follows && hp.Last.State != history.Current
 }
 
+// isNews says that the plan of a host is worth to be stored though nothing is pushed.
+func (hp *HostPlan) isNews() bool { return hp.healed() || hp.Begins || hp.Resumes != "" }
+
 // Failing are the services of the host that a push was undone for, as far as they are known. The host
 // names them, and can name no others than those of its bundle.
 func (hp *HostPlan) Failing(e history.End) (names []string) {

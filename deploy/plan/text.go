@@ -36,7 +36,7 @@ func (p *Plan) Write(w io.Writer, old func(history.Host) commits.Texts) error {
 		case h.IsHeld() && p.Chose(h.Name):
 			fmt.Fprintf(w, "%s: %s\n\n", h.Name, h.HeldText())
 		case h.Resumes != "":
-			fmt.Fprintf(w, "%s: held no longer: %s\n\n", h.Name, h.Resumes)
+			fmt.Fprintf(w, "%s\n\n", h.EndedText())
 		}
 	}
 

@@ -214,6 +214,20 @@ func TestNixOSTest(t *testing.T) {
 	}
 }
 
+// What can't be switched to while the host runs can't be tried at all, and nothing is touched.
+func TestNixOSTestThatIsInhibited(t *testing.T) {
+	one, two := topOne(), topTwo()
+	one.Inhibitors, two.Inhibitors = `{"systemd": "256"}`, `{"systemd": "257"}`
+	m := lab.NewMachine(t.TempDir())
+	m.MakeNixOS(systemOne, one)
+	m.AddSystem(systemTwo, two)
+	l := systemLoad(systemTwo, "test")
+	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeRefused)
+	if !strings.Contains(got.res.Error, "can't be tried while the host runs: switch inhibitors differ: systemd") || len(m.Switched()) > 0 {
+		t.Errorf("refused with %q, switched %q", got.res.Error, m.Switched())
+	}
+}
+
 // Who switches by hand is found by a look, and the next run brings back what the repo says.
 func TestNixOSDrift(t *testing.T) {
 	m := newNixOS(t, topTwo())

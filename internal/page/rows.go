@@ -61,6 +61,9 @@ func whyOf(now time.Time, h *history.HostStatus) string {
 }
 
 func heldWords(now time.Time, h *stops.HoldStatus) string {
+	if h.Test != nil {
+		return fmt.Sprintf("to run %.10s of branch %s, %s", h.Test.Commit, h.Test.Branch, ago(now, h.Since))
+	}
 	text := "held " + ago(now, h.Since)
 	if h.By != nil {
 		text = "held by " + *h.By + ", " + ago(now, h.Since)

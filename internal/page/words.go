@@ -118,6 +118,8 @@ func command(h history.HostStatus) string {
 		return "bellhop host remove " + h.Name
 	case h.AwaySince != nil:
 		return "bellhop host check " + h.Name
+	case h.Held != nil && h.Held.Test != nil:
+		return "git push origin --delete " + h.Held.Test.Branch
 	case h.Held != nil:
 		return "bellhop resume " + h.Name
 	case h.State == history.Refused:

@@ -47,9 +47,14 @@ func Plan(m *machine.Machine, want *bundle.System, stands bool) (*state.SystemMo
 		move.Newest = max(move.Newest, n)
 	}
 
-	if want.Verb() == bundle.ActionSwitch && l.Current != want.Path {
-		if move.Why = inhibited(m, l.Current, want.Path); move.Why != "" {
-			move.Action = bundle.ActionBoot
+	if want.Verb() != bundle.ActionBoot && l.Current != want.Path {
+		why := inhibited(m, l.Current, want.Path)
+		switch {
+		case why == "":
+		case want.Verb() == bundle.ActionTest:
+			return nil, check.RefuseServices([]string{bundle.SystemService}, fmt.Errorf("%s can't be tried while the host runs: %s", want.Path, why))
+		default:
+			move.Action, move.Why = bundle.ActionBoot, why
 		}
 	}
 
