@@ -3,6 +3,7 @@ package simulator
 import (
 	"strings"
 	"sync"
+	"testing"
 
 	"modernc.org/sqlite"
 )
@@ -36,10 +37,12 @@ var (
 	})
 )
 
-func newDisk(path string) *disk {
+// newDisk is forgotten when t ends: it holds its whole world, and ten thousand of them fill a machine.
+func newDisk(t *testing.T, path string) *disk {
 	plugHook()
 	d := &disk{path: path}
 	disks.Store(path, d)
+	t.Cleanup(func() { disks.Delete(path) })
 	return d
 }
 

@@ -44,7 +44,7 @@ const (
 )
 
 func newWorld(t *testing.T, seed uint64, dir string, rules rules) *world {
-	w := &world{t: t, seed: seed, rules: rules, rollbacks: map[string]*rollback{}, rng: rand.New(rand.NewPCG(seed, 1)), disk: newDisk(filepath.Join(dir, fmt.Sprint(seed, time.Now().UnixNano()%1000, ".db")))}
+	w := &world{t: t, seed: seed, rules: rules, rollbacks: map[string]*rollback{}, rng: rand.New(rand.NewPCG(seed, 1)), disk: newDisk(t, filepath.Join(dir, fmt.Sprint(seed, time.Now().UnixNano()%1000, ".db")))}
 	w.trace.start = time.Now()
 	for i := range hostCount {
 		w.hosts = append(w.hosts, &host{w: w, name: fmt.Sprint("h", i), index: i, isOn: true, isThere: true, boots: 1, results: map[string]*bundle.Result{},
