@@ -14,7 +14,7 @@ import (
 type lookedAt interface {
 	look(ask bundle.Look) bundle.Seen
 	deployed(l *load)                 // deploys l, and wants it done or nothing to do
-	hand(verb string, args ...string) // write FILE TEXT, remove FILE, chmod MODE FILE, chown USER FILE, mkdir DIR, link TARGET FILE, shell USER FILE, join USER GROUP, leave USER GROUP, start, stop, enable, disable, mask, unmask, fail UNIT
+	hand(verb string, args ...string) // write FILE TEXT, remove FILE, chmod MODE FILE, chown USER FILE, mkdir DIR, link TARGET FILE, shell USER FILE, join USER GROUP, leave USER GROUP, uid USER UID, gid USER GID, group USER GROUP, home USER DIR, userdel USER, start, stop, enable, disable, mask, unmask, fail UNIT
 }
 
 // A lookCase is one thing that is done, and what differs then.
@@ -35,8 +35,22 @@ func lookLoad() *load {
 	l := rigBot("one", "first").link("/etc/riglink", "/etc/rigbot/conf").file("/etc/rigdir/deep/file", "deep")
 	drop := bundle.UnitDir + "/rigforeign.service.d/x.conf"
 	l.file(drop, "[Service]\nEnvironment=X=1\n")
+	l.file("/etc/sysusers.d/bellhop-rigid.conf", "g rigid 4990\nu rigid 4990:rigid \"rig\" /srv/rigbot/id\n")
+	l.Users = append(l.Users, bundle.User{Name: "rigid", Group: "rigid", Home: "/srv/rigbot/id", UID: 4990, GID: 4990, Service: "rigbot"})
 	l.Units = append(l.Units, bundle.Unit{Name: "rigforeign.service", Service: "rigbot", Foreign: true, OnChange: bundle.None, Files: []string{drop}})
 	return l
+}
+
+// accountCase is one field of an account that somebody changes, from what the repo wants to another value.
+func accountCase(field, is, want string) lookCase {
+	return lookCase{
+		name: "another " + field, hand: [][]string{{field, "rigid", is}}, drift: []string{"account rigid " + field}, after: [][]string{{field, "rigid", want}},
+		check: func(t *testing.T, s bundle.Seen) {
+			if d := s.Drift[0]; d.Want != want || d.Is != is {
+				t.Errorf("drift = %+v, want %s and %s", d, want, is)
+			}
+		},
+	}
 }
 
 var lookCases = []lookCase{
@@ -86,6 +100,11 @@ var lookCases = []lookCase{
 				t.Errorf("drift = %+v, want daemon", d)
 			}
 		}, after: [][]string{{"leave", "rigbot", "daemon"}}},
+	accountCase("uid", "4991", "4990"),
+	accountCase("gid", "4991", "4990"),
+	accountCase("group", "daemon", "rigid"),
+	accountCase("home", "/srv/rigbot/other", "/srv/rigbot/id"),
+	{name: "an account deleted", hand: [][]string{{"userdel", "rigid"}}, drift: []string{"account rigid missing"}},
 	{name: "a key's value pasted", hand: [][]string{{"write", "/etc/rigbot/conf", "it was TOKEN=first-of-all, I think"}}, drift: []string{"file /etc/rigbot/conf changed"},
 		check: func(t *testing.T, s bundle.Seen) {
 			if c := s.Contents[0]; c.Why != bundle.WhyKey || len(c.Bytes) > 0 {

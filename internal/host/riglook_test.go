@@ -3,6 +3,7 @@ package host_test
 import (
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,10 +75,12 @@ func (h rigHand) hand(verb string, args ...string) {
 	command := map[string]string{
 		"remove": "rm -rf " + all, "mkdir": "mkdir " + all, "link": "ln -s " + all, "chmod": "chmod " + all, "chown": "chown " + all,
 		"shell": "usermod -s \"$2\" \"$1\"", "join": "usermod -aG \"$2\" \"$1\"", "leave": "gpasswd -d \"$1\" \"$2\"",
+		"uid": "usermod -u \"$2\" \"$1\"", "gid": "groupmod -g \"$2\" \"$1\"", "group": "usermod -g \"$2\" \"$1\"", "home": "usermod -d \"$2\" \"$1\"",
+		"userdel":       "userdel \"$1\"",
 		"daemon-reload": "systemctl daemon-reload", "fail": "systemctl kill -s KILL " + all + "; sleep 0.5",
 	}[verb]
 	switch {
-	case verb == "shell" || verb == "join" || verb == "leave":
+	case slices.Contains([]string{"shell", "join", "leave", "uid", "gid", "group", "home", "userdel"}, verb):
 		command = "set -- " + all + "; " + command
 	case verb == "write":
 		command = fmt.Sprintf("mkdir -p \"$(dirname %[1]s)\" && printf %%s %[2]s >%[1]s", quoted[0], quoted[1])

@@ -127,6 +127,22 @@ func (h twinHand) hand(verb string, args ...string) {
 	case "join", "leave":
 		a, _ := h.m.Account(args[0])
 		lab.SetAccount(h.m, a, map[string][]string{"join": args[1:]}[verb]...)
+	case "uid", "gid", "group", "home":
+		a, _ := h.m.Account(args[0])
+		id, _ := strconv.Atoi(args[1])
+		switch verb {
+		case "uid":
+			a.UID = id
+		case "gid":
+			a.GID = id
+		case "group":
+			a.Group = args[1]
+		case "home":
+			a.Home = args[1]
+		}
+		lab.SetAccount(h.m, a)
+	case "userdel":
+		lab.DeleteAccount(h.m, args[0])
 	case "daemon-reload":
 		err = h.m.Host().Systemd.Reload(context.Background())
 	case "start":

@@ -69,6 +69,11 @@ func SetAccount(m *Machine, a machine.Account, joined ...string) {
 	})
 }
 
+// DeleteAccount deletes a user of m, as userdel by hand would.
+func DeleteAccount(m *Machine, name string) {
+	m.set(func() { delete(m.users, name) })
+}
+
 // SetOwner gives a path to a user and a group, as chown -h by hand would.
 func (m *Machine) SetOwner(path, user, group string) error {
 	return twinAccounts{m}.remember(unix.AT_FDCWD, m.Path(path), path, user, group)
