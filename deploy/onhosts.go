@@ -69,7 +69,7 @@ func (d *Deployer) Reachable() map[string]bool { return d.lines.Up() }
 func (d *Deployer) Ahead() map[string]time.Duration { return d.hosts.Ahead() }
 
 func (d *Deployer) keeper() lines.Keeper {
-	return lines.Keeper{Set: &d.lines, Links: d.Links, History: d.History, Ring: d.bell.ring, Log: d.log(),
+	return lines.Keeper{Set: &d.lines, Links: d.Links, History: d.History, Ring: d.bell.ring, Log: d.log(), Contact: d.contact(),
 		Heal: func(ctx context.Context, host string, t link.Target) error {
 			_, err := d.Keys().Heal(ctx, host, t, false)
 			return err

@@ -58,9 +58,9 @@ func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *plan.Plan) err
 }
 
 // stillListed is an error where a newer plan knows that the host left the repo. An older run that goes on by itself
-// begins nothing there: the machine may have another name by now, and what that name wants.
+// begins nothing there, and believes nothing: the machine may have another name by now, which has its past.
 func (d *Deployer) stillListed(host string) error {
-	if now, _ := d.History.Host(host); now.State != history.Released {
+	if now, isKnown := d.History.Host(host); isKnown && now.State != history.Released {
 		return nil
 	}
 	return push.Final(errors.New("it left the repo while this run was at work"))

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
@@ -139,4 +140,53 @@ func TestAnOlderRunOfAFormerName(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A run that comes to a machine under its former name, when history has given all that is known of it to the new one,
+// takes nothing back: no run would correct that until the list of hosts changes.
+func TestAnOlderRunOfAHostThatHasAnotherName(t *testing.T) {
+	w := newWorld(t, "a")
+	w.push("first", history.OutcomeDone)
+	w.change("second")
+	w.when("a", "connect", func() {
+		start := history.Start{ID: "newer", Commit: "c", At: time.Now()}
+		w.must(w.db.Plan(t.Context(), start, "c", []history.Planned{{Name: "z", State: history.Behind, Wanted: "d"}}, []string{"a"}))
+		w.must(w.db.Rename(t.Context(), "a", "z"))
+	})
+	w.push("second", history.OutcomeRefused)
+
+	if h, isKnown := w.db.Host("a"); isKnown {
+		t.Errorf("a is known again, as %s", h.State)
+	}
+	if h, _ := w.db.Host("z"); !h.Had || h.Digest == "" {
+		t.Errorf("z lost what it holds: %+v", h)
+	}
+	if got := holds(w, "a", "web"); got == "second\n" {
+		t.Error("the machine got what its former name was to have")
+	}
+}
+
+// A renamed host that no run came to, since one was stopped before it and it was away then, has its keys after a
+// reboot: what it holds is known by its host key.
+func TestKeysOfARenamedHostThatNoRunCameTo(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	w.top = "isolate: false\nrollout: { waves: [1] }\n"
+	keyed(w, "a", 2, 5)
+	b, _ := serve(t, w)
+	w.commit("first")
+	follow := func() { _, _ = b.Follow(t.Context(), b.Ring("push"), func(follow.Event) {}) }
+	follow()
+
+	w.hosts["a"].Cut()
+	breaks(w, "web")
+	w.rename("web") // which has no keys
+	w.commit("rename, with a bad service")
+	follow()
+	if s := w.state("z"); s.State != history.Never || !strings.HasPrefix(text(s.Error), "stopped: ") {
+		t.Fatalf("z is %s (%s), want one that a stopped run did not come to", s.State, text(s.Error))
+	}
+
+	w.must(w.machines["a"].Reboot())
+	w.hosts["a"].Mend()
+	wantKeys(t, w)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 
+	"bellhop/deploy/contact"
 	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/history"
@@ -20,6 +21,8 @@ type Keeper struct {
 	Log  *slog.Logger
 	// Heal reads the host's own record, and after a reboot puts its keys back.
 	Heal func(ctx context.Context, host string, t link.Target) error
+	// Contact finds former names of hosts.
+	Contact contact.Contact
 }
 
 // OpenKnown opens those lines that history asks for and that are not open: by the route by
@@ -52,8 +55,9 @@ func (k Keeper) FollowPlan(p *plan.Plan) {
 		if !ok || hp.Bundle == nil {
 			continue // a refused host keeps the line that it has
 		}
-		keys := len(hp.Bundle.Keys) > 0 || h.HasKeys()
-		if wantsLine(h, keys) {
+		mayLackKeys := k.hadKeys(p, hp)
+		keys := len(hp.Bundle.Keys) > 0 || h.HasKeys() || mayLackKeys
+		if wantsLine(h, keys) || mayLackKeys {
 			k.Set.keep(routes.To(p.Fleet, hp.Host, h.Arch, keys), k.watch)
 		} else {
 			k.Set.drop(hp.Name)
@@ -64,6 +68,13 @@ func (k Keeper) FollowPlan(p *plan.Plan) {
 		k.Set.drop(name)
 	}
 	k.OpenKnown()
+}
+
+// hadKeys says that a host which holds nothing, as far as is known, may be one with keys that left the repo: it
+// has another name, and no run came to it yet.
+func (k Keeper) hadKeys(p *plan.Plan, hp *plan.HostPlan) bool {
+	former, isKnown := k.History.Host(k.Contact.FormerName(p.Fleet, hp.Host))
+	return isKnown && former.HasKeys()
 }
 
 // wantsLine says whether a line is kept to a host. keys says that it has keys, or will.

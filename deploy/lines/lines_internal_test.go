@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"bellhop/deploy/contact"
 	"bellhop/deploy/hosts"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
@@ -28,7 +29,7 @@ func keeperOf(t *testing.T) Keeper {
 		t.Fatal(err)
 	}
 
-	k := Keeper{Set: &Set{}, History: db, Log: slog.New(slog.DiscardHandler), Ring: func(string) {}}
+	k := Keeper{Set: &Set{}, History: db, Log: slog.New(slog.DiscardHandler), Ring: func(string) {}, Contact: contact.Contact{History: db}}
 	k.Set.Start(t.Context())
 	k.Set.keep(link.Target{Name: "h"}, func(context.Context, link.Target) {})
 	return k

@@ -793,7 +793,7 @@ func TestManifestsAreShared(t *testing.T) {
 			t.Errorf("%d manifests are stored, want %d", got, n)
 		}
 	}
-	must(t, db.Plan(ctx, run("r", "c"), "c", nil, nil))
+	must(t, db.Plan(ctx, run("r", "c"), "c", []history.Planned{{Name: "a"}, {Name: "b"}, {Name: "d"}}, nil))
 	give("a", "one")
 	give("b", "one")
 	stored(1)

@@ -245,11 +245,12 @@ func (db *DB) BegunAs(ctx context.Context, b Begin) error {
 	})
 }
 
-// Ended stores what came of a run on a host, what the host holds now, and a message about it.
+// Ended stores what came of a run on a host, what the host holds now, and a message about it. Of a host that is not
+// known any more, since its machine has another name, only the run remembers it.
 func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 	return db.write(ctx, "the result of "+host, func(tx *tx) error {
 		now := db.clock()
-		old := db.mem.hosts[host]
+		old, isKnown := db.mem.hosts[host]
 		h := db.mem.after(old, e, now)
 		h.Name, h.Run = host, run
 		h = db.mem.asHeld(h, e)
@@ -261,6 +262,9 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if err := tx.saveResult(run, host, e, now); err != nil {
 			return err
 		}
+		if !isKnown {
+			return tx.judgeLate(late, now)
+		}
 		if err := tx.saveStanding(run, &h, e, now); err != nil {
 			return err
 		}
@@ -269,10 +273,7 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if !isExcused {
 			tx.db.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: string(h.State), Commit: e.Commit, Error: e.Error, Reason: h.Reason})
 		}
-		if err := tx.endServices(run, host, e, now); err != nil {
-			return err
-		}
-		if err := errors.Join(tx.endStopped(host, e), tx.endLook(host, e)); err != nil {
+		if err := errors.Join(tx.endServices(run, host, e, now), tx.endStopped(host, e), tx.endLook(host, e)); err != nil {
 			return err
 		}
 		if old.State == Released { // it left the repo while the run was at work there

@@ -59,6 +59,8 @@ var onceFailed = []struct {
 	{1257, withKeys, "an older run pushed a host under its former name, and took from its new name all that was known of it"},
 	{824, withKeys, "a host that was heard while it waited to be confirmed was cut off since lines before and after that broke"},
 	{850, withKeys, "a run was open for ever on a host that left the repo and could not be asked when bellhop began"},
+	{1823, withKeys, "an older run came to a host under a name that was gone, and took from its new name all that was known of it"},
+	{2104, withKeys, "a host that got another name and was away, and that a stopped run did not come to, lacked its keys when it was back"},
 	{1666, withKeys, "a host with a service that is held back was behind, with no word of that, once a rollback was cancelled before it"},
 }
 
