@@ -241,3 +241,27 @@ func TestKeysOfACommitThatIsRefusedNow(t *testing.T) {
 		t.Errorf("key0 is %q, want that of the generation that stands", got)
 	}
 }
+
+// A host was pushed to, and nobody heard the end of it, as of a deployer that died and a host without power. When it is
+// back its keys are those of what it holds: the commit is that of the push.
+func TestKeysOfAPushWhoseEndWasNotHeard(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 2, 5)
+	w.push("first", history.OutcomeDone)
+	h, _ := w.db.Host("a")
+	start := history.Start{ID: "lost", Commit: w.commits[0].Commit, At: time.Now()}
+	planned := []history.Planned{{Name: "a", State: history.Never, Wanted: h.Digest, Reach: h.Reach}}
+	w.must(w.db.Forget(t.Context(), "a"), w.db.Plan(t.Context(), start, start.Commit, planned, nil))
+	w.must(w.db.Begun(t.Context(), "lost", "a", h.Digest))
+	w.must(w.db.Ended(t.Context(), "lost", "a", history.End{Outcome: history.OutcomeUnknown, State: history.Unknown, Digest: h.Digest}))
+	w.change("second")
+
+	w.d = w.deployer("SHA256:one")
+	w.must(w.machines["a"].Reboot())
+	ks, err := w.d.Keys().Push(t.Context(), "")
+	w.must(err)
+	if len(ks) != 1 || ks[0].Error != nil {
+		t.Fatalf("keys of a host whose push was lost: %+v: %s", ks, text(ks[0].Error))
+	}
+	wantKeys(t, w)
+}

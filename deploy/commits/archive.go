@@ -70,8 +70,17 @@ func (a Archive) BundleOnHost(ctx context.Context, host string, rec *bundle.Host
 	}
 
 	var tried error
-	known := a.KnownDigest(nil, host, rec.Digest)
-	if g, ok := a.Generation(host, known); ok && len(g.Origins) > 0 && a.At != nil {
+	lost, _, err := a.History.Lost(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+
+	known := a.KnownDigest(nil, host, rec.Digest, lost.Digest)
+	g, isKnown := a.Generation(host, known)
+	if !isKnown && known == lost.Digest {
+		g = history.Generation{Digest: known, Commit: lost.Commit, Origins: lost.Origins}
+	}
+	if len(g.Origins) > 0 && a.At != nil {
 		b, err := a.ComposedAt(ctx, host, g)
 		if err == nil && rec.Digest.Is(b.Digest) {
 			return b, nil
@@ -79,7 +88,7 @@ func (a Archive) BundleOnHost(ctx context.Context, host string, rec *bundle.Host
 		tried = err
 	}
 
-	for _, commit := range a.commitsOf(host, known) {
+	for _, commit := range a.commitsOf(host, known, g.Commit) {
 		b, err := a.bundleAt(ctx, commit, host, rec.Digest.Is)
 		if err == nil && rec.Digest.Is(b.Digest) {
 			return b, nil
@@ -96,8 +105,8 @@ func (a Archive) BundleOnHost(ctx context.Context, host string, rec *bundle.Host
 
 // commitsOf are the commits that the bundle of that digest can be made from, the best first: the
 // newest that the host satisfies, whose secrets are sealed as they are today, and then those that
-// its generations came from.
-func (a Archive) commitsOf(host, digest string) (commits []string) {
+// its generations came from, and also.
+func (a Archive) commitsOf(host, digest, also string) (commits []string) {
 	if a.At == nil {
 		return nil
 	}
@@ -116,7 +125,7 @@ func (a Archive) commitsOf(host, digest string) (commits []string) {
 		commits = append(commits, hold.Commit)
 	}
 
-	commits = slices.DeleteFunc(commits, func(c string) bool { return c == "" })
+	commits = slices.DeleteFunc(append(commits, also), func(c string) bool { return c == "" })
 	return slices.Compact(commits)
 }
 

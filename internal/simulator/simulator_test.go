@@ -61,6 +61,7 @@ var onceFailed = []struct {
 	{850, withKeys, "a run was open for ever on a host that left the repo and could not be asked when bellhop began"},
 	{1823, withKeys, "an older run came to a host under a name that was gone, and took from its new name all that was known of it"},
 	{2104, withKeys, "a host that got another name and was away, and that a stopped run did not come to, lacked its keys when it was back"},
+	{2400, withKeys, "a host that was pushed to once, and whose end nobody heard, lacked its keys after a reboot once the next commit failed there"},
 	{1666, withKeys, "a host with a service that is held back was behind, with no word of that, once a rollback was cancelled before it"},
 }
 
