@@ -82,10 +82,15 @@ func (r *Backward) unchosen(err error) error {
 // refusedBack says which hosts can't go back, and why. Nothing was done to the others.
 func refusedBack(refused map[string]error, chosen int) error {
 	names := slices.Sorted(maps.Keys(refused))
-	var lines []string
+	byCause, lines := map[string][]string{}, []string(nil) // a run that nobody knows is the cause for all of them
 	for _, name := range names {
-		lines = append(lines, name+": "+fleet.ErrorText(refused[name]))
+		cause := fleet.ErrorText(refused[name])
+		byCause[cause] = append(byCause[cause], name)
 	}
+	for cause, hosts := range byCause {
+		lines = append(lines, strings.Join(hosts, ", ")+": "+cause)
+	}
+	slices.Sort(lines)
 
 	text := "rollback: nothing was done, since not all of these hosts can go back\n" + strings.Join(lines, "\n")
 	if len(names) == chosen {
@@ -217,7 +222,7 @@ func (r *Backward) backFrom(w *wanted, last history.Host, before *stops.Hold, ba
 		}
 	}
 	if before != nil {
-		return fmt.Errorf("nothing is known that it held before what it is %s; bellhop rollback %s --to RUN goes to an older run, bellhop resume %s to the newest commit", before.Text(), last.Name, last.Name)
+		return fmt.Errorf("it is %s; nothing is known that it held before what it holds: bellhop rollback %s --to RUN goes to an older run, bellhop resume %s to the newest commit", before.Text(), last.Name, last.Name)
 	}
 	return errors.New("nothing is known that it held before what it holds; " + how)
 }
