@@ -356,3 +356,14 @@ func TestIsRefusedLogin(t *testing.T) {
 		}
 	}
 }
+
+// However short a host waits to be confirmed, a deployer that lost its line looks for it more than once meanwhile.
+func TestTriesFitIntoTheWaitToBeConfirmed(t *testing.T) {
+	for confirm, want := range map[time.Duration]time.Duration{
+		0: 10 * time.Second, 2 * time.Minute: 10 * time.Second, 30 * time.Second: 10 * time.Second, 9 * time.Second: 3 * time.Second, 2 * time.Second: time.Second,
+	} {
+		if got := longestWait(confirm); got != want {
+			t.Errorf("longestWait(%v) = %v, want %v", confirm, got, want)
+		}
+	}
+}

@@ -21,7 +21,7 @@ func (p *Pusher) fetchResult(ctx context.Context, j *Job, filter *Filter, was er
 	defer p.Trace.Span(j.Host, "fetch the result", "")()
 	until := time.Now().Add(max(reattach, p.Limits.Patience, j.confirmation.patience()))
 
-	for wait := p.Limits.Retry; time.Now().Before(until) && pause(ctx, wait); wait = min(2*wait, 10*time.Second) {
+	for wait := p.Limits.Retry; time.Now().Before(until) && pause(ctx, wait); wait = min(2*wait, longestWait(j.Confirm)) {
 		began := time.Now()
 		slow := time.AfterFunc(slowLine, func() { j.confirmation.lineTried(began, errNoAnswer) })
 		s, err := p.Open(ctx, j.Target, j.things())
@@ -50,6 +50,16 @@ func (p *Pusher) fetchResult(ctx context.Context, j *Job, filter *Filter, was er
 	}
 
 	return nil, "", was
+}
+
+// longestWait is how long the next try for the result of a lost run may wait, where the host waits for so long to be
+// confirmed: a line that works again is to be found within that time, or a good change is undone.
+func longestWait(confirm time.Duration) time.Duration {
+	const most = 10 * time.Second
+	if confirm <= 0 {
+		return most
+	}
+	return min(most, max(confirm/3, time.Second))
 }
 
 // isFinal says that no other try will find the result. A host that shows another key may go back by

@@ -280,6 +280,9 @@ func (c *connection) tail(u *unit, isAsked bool) error {
 				return err
 			}
 		case <-u.ended:
+			if isClosed(c.gone) { // both at one instant: nobody hears it, and that is not up to chance
+				return errCut
+			}
 			digest := ""
 			if isAsked {
 				digest = u.offer.Digest
