@@ -48,6 +48,14 @@ func (s *demoSink) forge(dir string) (forgeFlags, error) {
 	return forgeFlags{kind: string(forge.GitHub), url: "http://" + s.listener.Addr().String(), token: token, comments: "off"}, err
 }
 
+// answerWith takes what the demo does not show.
+func answerWith(code int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
 // takeStatus takes a commit status, as GitHub does.
 func (s *demoSink) takeStatus(w http.ResponseWriter, r *http.Request) {
 	status := demoStatus{Commit: r.PathValue("commit")}
@@ -91,6 +99,9 @@ func newDemoSink() (*demoSink, error) {
 	mux := http.NewServeMux()
 	mux.Handle("POST /furryhole", s)
 	mux.HandleFunc("POST /repos/"+demoRepo+"/statuses/{commit}", s.takeStatus)
+	mux.HandleFunc("GET /repos/"+demoRepo+"/deployments", answerWith(http.StatusOK, "[]"))
+	mux.HandleFunc("POST /repos/"+demoRepo+"/deployments", answerWith(http.StatusCreated, `{"id":1}`))
+	mux.HandleFunc("POST /repos/"+demoRepo+"/deployments/{id}/statuses", answerWith(http.StatusCreated, `{"id":1}`))
 	go func() { _ = http.Serve(l, mux) }() // it ends with its listener
 	return s, nil
 }

@@ -311,6 +311,16 @@ func TestPagesWithoutScripts(t *testing.T) {
 	}
 }
 
+// The doctor finds nothing wrong with the demo's deployer: its forge takes all that is sent.
+func TestDoctorOfTheDemo(t *testing.T) {
+	f := startFleet(t)
+	out, _ := exec.Command(bin, "doctor", "--state-dir", f.state).CombinedOutput() // it fails where something is to be done
+	isAsked := strings.Contains(string(out), "\nok  forge:") || strings.Contains(string(out), "\nok  webhook:")
+	if strings.Contains(string(out), "\nbad ") || !isAsked {
+		t.Errorf("bellhop doctor says\n%s", out)
+	}
+}
+
 // scripts lets the next page run its scripts, or not.
 func scripts(run bool) chromedp.Action[chromedp.Void] {
 	return call(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !run})
