@@ -68,7 +68,7 @@ var arrows = map[string][]string{
 	"internal/adopt":           {"internal/bundle", "internal/fleet/compose", "internal/plain", "internal/privatekey"},
 	"internal/archive":         {},
 	"internal/causes":          {},
-	"internal/requests":        {"gitsync", "internal/fleet", "internal/forge", "internal/preview"},
+	"internal/requests":        {"gitsync", "internal/fleet", "internal/forge", "internal/plain", "internal/preview"},
 	"internal/rollout":         {},
 	"internal/runplans":        {"internal/durable", "internal/plain"},
 	"internal/fleet/service":   {"internal/archive", "internal/bundle", "internal/fleet/compose", "internal/fleet/problem", "internal/fleet/scalar", "internal/fleet/syntax", "internal/fleet/template", "internal/fleet/tree", "internal/fleet/yaml", "internal/unitfile"},

@@ -55,11 +55,16 @@ func cmdTold(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("the last status of %s is %+v, want %s with %q", commit, got, args[2], args[3])
 }
 
-// request VAR N REV BRANCH [fork|merged]: open request N, or move its head to a commit of ./config, or merge it as that commit.
+// request VAR N REV BRANCH [fork|merged|into dev]: open request N, or move its head to a commit of ./config, or merge it as that commit.
+// request VAR N closed: close it.
 func cmdRequest(ts *testscript.TestScript, _ bool, args []string) {
 	f := ts.Value(forgeKey{}).(map[string]*fakeforge.Forge)[args[0]]
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
+	if args[2] == "closed" {
+		f.CloseRequest(n)
+		return
+	}
 	ts.Check(ts.Exec("git", "-C", ts.MkAbs("config"), "rev-parse", args[2]))
 	r := fakeforge.Request{Head: strings.TrimSpace(ts.ReadFile("stdout")), Branch: args[3]}
 	switch strings.Join(args[4:], " ") {
@@ -67,6 +72,8 @@ func cmdRequest(ts *testscript.TestScript, _ bool, args []string) {
 		r.IsFork = true
 	case "merged":
 		r.Merged = r.Head
+	case "into dev":
+		r.Into = "dev"
 	}
 	f.Open(n, r)
 }

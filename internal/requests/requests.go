@@ -4,6 +4,7 @@ package requests
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"bellhop/gitsync"
 	"bellhop/internal/fleet"
 	"bellhop/internal/forge"
+	"bellhop/internal/plain"
 	"bellhop/internal/preview"
 )
 
@@ -49,6 +51,9 @@ func (p *Plans) Plan(ctx context.Context, r forge.Request, base string, isFull b
 	}
 
 	head, done, err := p.fetch(ctx, r)
+	if errors.Is(err, gitsync.ErrNoBranch) {
+		return forge.Plan{}, fmt.Errorf("its branch %s is not in the repo any more", plain.Name(r.Branch))
+	}
 	if err != nil {
 		return forge.Plan{}, fmt.Errorf("fetch the head of the request: %w", err)
 	}
