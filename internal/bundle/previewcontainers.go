@@ -85,7 +85,7 @@ func (p *preview) of(service string) []ContainerChange {
 // decide is what one container is changed for by itself.
 func (p *preview) decide(c *Container) (action, why string) {
 	if p.old == nil {
-		return Create, "the service is new; one that runs already as it says stays"
+		return Create, "the service is new; if the host runs it already by this definition, it is left alone"
 	}
 
 	was := p.old.ContainerOf(c.Name)

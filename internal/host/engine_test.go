@@ -33,6 +33,8 @@ type engine struct {
 	slow   time.Duration // that each call takes
 	plug   *plug
 	of     map[string]string // the project of a container, by its id, where it is not wiki
+	config string            // that compose renders
+	lacks  string            // the network or volume that it does not have: "network ext"
 	logins map[string]string // by what was run: the logins that its environment led to
 }
 
@@ -88,6 +90,10 @@ func (e *engine) Run(ctx context.Context, p machine.Program) (machine.Output, er
 		return machine.Output{Stdout: "sha256:1\n"}, nil
 	case p.Argv[1] == "compose" && last == "--short":
 		return machine.Output{Stdout: "2.26.1\n"}, nil
+	case p.Argv[1] == "compose" && last == "config":
+		return machine.Output{Stdout: e.config}, nil
+	case e.lacks != "" && p.Argv[1]+" "+last == e.lacks:
+		return machine.Output{Exit: 1, Stderr: "Error response from daemon: network ext not found\n"}, nil
 	case p.Argv[1] == "compose" && last == "*":
 		return e.lines(func(s *containers.State) string { return s.Service + " " + s.Hash }), nil
 	case p.Argv[1] == "ps":
@@ -316,6 +322,36 @@ func TestRefusedRunMovesNoImages(t *testing.T) {
 	twinDeploy(t, m, l.on(1), l, bundle.OutcomeRefused)
 	if !slices.Contains(e.calls, "docker pull -q app:1") || e.moved["app:1"] != "sha256:1" {
 		t.Errorf("app:1 means %q after a refused run, want sha256:1; calls %q", e.moved["app:1"], e.calls)
+	}
+}
+
+// A network that compose does not make is missed before anything is touched, unless another project of the host makes it.
+func TestExternalNetworkIsNotThere(t *testing.T) {
+	for _, c := range []struct{ name, lacks, made, outcome string }{
+		{"not there", "network ext", "", bundle.OutcomeRefused},
+		{"there", "", "", bundle.OutcomeDone},
+		{"made by the run", "network ext", "ext", bundle.OutcomeDone},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, e, l := composeLoad(t)
+			e.lacks = c.lacks
+			e.config = "name: wiki\nservices:\n  app:\n    image: app:1\n    external: true\n    name: no\nnetworks:\n  a:\n    name: ext\n    external: true\n  b:\n    name: wiki_b\nvolumes:\n  v:\n    name: other\n"
+			wiki := l.Services[len(l.Services)-1].Compose
+			wiki.Containers[0].Definition = "another"
+			if c.made != "" {
+				wiki.Networks = []bundle.ComposeVolume{{Key: "x", Name: c.made}}
+			}
+
+			e.calls = nil
+			res := twinDeploy(t, m, l.on(1), l, c.outcome).res
+			isTold := strings.Contains(res.Error, "service wiki: the network ext is external: and not on this host; make it there with: docker network create ext; nothing was touched")
+			if isTold != (c.outcome == bundle.OutcomeRefused) {
+				t.Errorf("the error is %q", res.Error)
+			}
+			if n := e.asked("docker network inspect") + e.asked("docker volume inspect"); n != 1 && c.made == "" {
+				t.Errorf("the engine was asked for %d networks and volumes, want the one that is external: %q", n, e.calls)
+			}
+		})
 	}
 }
 

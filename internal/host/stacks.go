@@ -148,11 +148,14 @@ func (r *run) decideStack(ctx context.Context, s *stack, scratch string) error {
 		if err := r.tryOut(s, scratch); err != nil {
 			return err
 		}
-		hashes, err := r.engine().Render(ctx, &s.Stack, scratch)
+		rendered, err := r.engine().Render(ctx, &s.Stack, scratch)
 		if err != nil {
 			return err
 		}
-		facts.Hashes = hashes
+		if err := r.checkExternals(ctx, rendered.Needs); err != nil {
+			return err
+		}
+		facts.Hashes = rendered.Hashes
 		if facts.Images, err = r.stackImages(ctx, s, &facts, scratch); err != nil {
 			return err
 		}
@@ -164,6 +167,35 @@ func (r *run) decideStack(ctx context.Context, s *stack, scratch string) error {
 	}
 	for _, name := range s.change.Stopped {
 		r.w.Units.Drifted = append(r.w.Units.Drifted, containers.ContainerName(s.Service, name))
+	}
+	return nil
+}
+
+// checkExternals fails where a network or volume is not on the host that compose does not make, and that no other
+// project of the host makes either.
+func (r *run) checkExternals(ctx context.Context, needs []containers.External) error {
+	made := map[containers.External]bool{}
+	for _, p := range stacksOf(&r.offer.Manifest) {
+		for kind, all := range map[string][]bundle.ComposeVolume{"network": p.Networks, "volume": p.Volumes} {
+			for _, v := range all {
+				if !v.External {
+					made[containers.External{Kind: kind, Name: v.Name}] = true
+				}
+			}
+		}
+	}
+
+	for _, x := range needs {
+		if made[x] {
+			continue
+		}
+		has, err := r.engine().Has(ctx, x)
+		if err != nil {
+			return err
+		}
+		if !has {
+			return fmt.Errorf("the %s %s is external: and not on this host; make it there with: docker %s create %s", x.Kind, x.Name, x.Kind, x.Name)
+		}
 	}
 	return nil
 }

@@ -218,9 +218,16 @@ func (r *reading) checkObjects(kind string) {
 	}
 }
 
-// checkInline reports an inline config or secret that takes a value of the secret env file. What it holds is
-// known on the host alone, so a container could not be told to be made anew for another value.
+// checkInline reports an inline config or secret that takes a value of the secret env file, as what it holds is
+// known on the host alone, so a container could not be told to be made anew for another value; and one that a container
+// takes from a variable which nothing sets, as compose then starts none.
 func (r *reading) checkInline(kind, key string, o types.FileObjectConfig) {
+	if o.Environment != "" && !r.sets(o.Environment) && r.takes(kind, key) {
+		d, at := r.find([]string{kind, key, "environment"})
+		r.report(d, at, "%s.%s.environment: nothing sets %s: none comes from the environment of a process; set it in env: or settings:, or name a key, file: %s/NAME", kind, key, o.Environment, bundle.KeyDir)
+		return
+	}
+
 	text, _ := r.values.inlineText(o)
 	if !strings.Contains(text, secretMark) {
 		return
@@ -232,4 +239,30 @@ func (r *reading) checkInline(kind, key string, o types.FileObjectConfig) {
 	}
 	d, at := r.find([]string{kind, key, field})
 	r.report(d, at, "%s.%s.%s takes a value of the secret env file, and a new one would not reach the container: name a key, file: %s/NAME", kind, key, field, bundle.KeyDir)
+}
+
+// sets says whether a variable has a value.
+func (r *reading) sets(name string) bool {
+	_, is := r.values.value(name)
+	return is
+}
+
+// takes says whether a container that is started has that config or secret.
+func (r *reading) takes(kind, key string) bool {
+	for name, s := range r.project.Services {
+		if r.idle[name] {
+			continue
+		}
+		for _, c := range s.Configs {
+			if kind == "configs" && c.Source == key {
+				return true
+			}
+		}
+		for _, c := range s.Secrets {
+			if kind == "secrets" && c.Source == key {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -207,6 +207,23 @@ func TestInlineConfigsOfSecretValues(t *testing.T) {
 	}
 }
 
+// Compose starts no container that takes a config or secret from a variable which nothing sets; one that none takes is
+// no problem.
+func TestInlineConfigsOfNoVariable(t *testing.T) {
+	const objects = "configs: { c: { environment: NONE } }\nsecrets: { s: { environment: NONE } }\n"
+	for take, want := range map[string]string{
+		"configs: [c]":                   "services/wiki/compose.yaml:3:17: configs.c.environment: nothing sets NONE",
+		"secrets: [s]":                   "services/wiki/compose.yaml:4:17: secrets.s.environment: nothing sets NONE",
+		"labels: [x]":                    "",
+		"profiles: [none], secrets: [s]": "",
+	} {
+		r := compose.Read(source("services:\n  app: { image: a:1, " + take + " }\n" + objects))
+		if got := r.Problems.Error(); !strings.Contains(got, want) || want == "" && len(r.Problems) > 0 {
+			t.Errorf("%s: problems %q, want %q", take, got, want)
+		}
+	}
+}
+
 // A service that no profile switches on is known, with its files, and is not started.
 func TestProfiles(t *testing.T) {
 	src := source("services:\n  app: { image: a:1 }\n  debug: { image: d:1, profiles: [tools], volumes: [\"./debug.conf:/c\"], env_file: debug.env }\n", "debug.conf", "x", "debug.env", "A=1\n")

@@ -44,10 +44,18 @@ func (s *Stack) Tried(path string, text []byte, root string) []byte {
 	return bytes.ReplaceAll(text, []byte(bundle.KeyDir+"/"), []byte(root+bundle.KeyDir+"/"))
 }
 
-// Render has the host's compose read a stack that lies below root, and returns the hashes of its
-// definitions as they will be where the stack is to stand: equal ones as labels of containers mean that
-// nothing differs. What compose resolves holds values of variables, so it is handed on in memory.
-func (e Engine) Render(ctx context.Context, s *Stack, root string) (map[string]string, error) {
+// Rendered is what the host's compose makes of a stack.
+type Rendered struct {
+	Hashes map[string]string // of the definitions of containers, by name: equal ones as labels mean that nothing differs
+	Needs  []External
+}
+
+// An External is a network or a volume that has to be on the host before a stack starts: compose does not make it.
+type External struct{ Kind, Name string } // "network" or "volume", and its name on the host
+
+// Render has the host's compose read a stack that lies below root, as it will be where the stack is to stand. What
+// compose resolves holds values of variables, so it is handed on in memory.
+func (e Engine) Render(ctx context.Context, s *Stack, root string) (*Rendered, error) {
 	tried := s.In(root)
 	text, err := e.compose(ctx, &tried, "config")
 	if err != nil {
@@ -65,7 +73,50 @@ func (e Engine) Render(ctx context.Context, s *Stack, root string) (map[string]s
 	if out.Exit != 0 {
 		return nil, fmt.Errorf("docker compose config --hash: %s", composeSaid(out.Stderr))
 	}
-	return readHashes(out.Stdout), nil
+	return &Rendered{readHashes(out.Stdout), readExternals(text)}, nil
+}
+
+// readExternals reads what "compose config" prints of external networks and volumes. It leaves out those that no
+// container uses.
+func readExternals(text string) (all []External) {
+	kind, name, isExternal := "", "", false
+	end := func() {
+		if kind != "" && name != "" && isExternal {
+			all = append(all, External{kind, name})
+		}
+		name, isExternal = "", false
+	}
+	for line := range strings.Lines(text) {
+		rest := strings.TrimLeft(line, " ")
+		switch column := len(line) - len(rest); {
+		case column == 0:
+			end()
+			kind = map[string]string{"networks:": "network", "volumes:": "volume"}[strings.TrimSpace(rest)]
+		case column == 2:
+			end()
+		case column == 4:
+			key, value, _ := strings.Cut(rest, ":")
+			isExternal = isExternal || key == "external" && scalar(value) == "true"
+			if key == "name" {
+				name = scalar(value)
+			}
+		}
+	}
+	end()
+	return all
+}
+
+// Has says whether the host has a network or a volume.
+func (e Engine) Has(ctx context.Context, x External) (bool, error) {
+	out, err := e.run(ctx, machine.Program{Argv: []string{e.program(), x.Kind, "inspect", "-f", "{{.Name}}", x.Name}})
+	if err != nil || out.Exit == 0 {
+		return err == nil, err
+	}
+	said := strings.ToLower(out.Stderr)
+	if strings.Contains(said, "not found") || strings.Contains(said, "no such ") {
+		return false, nil
+	}
+	return false, fmt.Errorf("%s %s inspect: %s", e.program(), x.Kind, lastLine(out.Stderr))
 }
 
 func readHashes(text string) map[string]string {
