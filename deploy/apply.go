@@ -72,7 +72,7 @@ func (d *Deployer) store(r *run, p *plan.Plan) error {
 	for _, hp := range p.Hosts {
 		h := hp.Planned()
 		if p.Chose(hp.Name) && hp.IsLeftAlone() {
-			h.Listed, h.Outcome = true, hp.LeftAs()
+			h.Listed, h.Outcome = true, hp.OutcomeIfLeft()
 			r.event(hp.Untouched())
 		}
 		hosts = append(hosts, h)

@@ -112,7 +112,7 @@ func (b *batch) cancel() (left []*plan.HostPlan) {
 func (b *batch) leaveCancelled(hosts []*plan.HostPlan) {
 	by := b.run.cancelling.who()
 	for _, hp := range hosts {
-		if hp.Begins {
+		if hp.BeginsHold {
 			b.leaveBack(hp, by)
 			continue
 		}
@@ -134,7 +134,7 @@ func (b *batch) leaveBack(hp *plan.HostPlan, by string) {
 
 // endBack has the hold that held a host before the rollback hold it again, or none.
 func (r *run) endBack(hp *plan.HostPlan, why string) {
-	if err := r.d.History.Holds().TakeBack(context.Background(), hp.Name, r.head.ID, hp.Former, why); err != nil {
+	if err := r.d.History.Holds().TakeBack(context.Background(), hp.Name, r.head.ID, hp.FormerHold, why); err != nil {
 		r.d.log().Error("end the hold of a rollback that was cancelled", "host", hp.Name, "run", r.head.ID, "err", err)
 	}
 }
@@ -159,7 +159,7 @@ func (r *run) keepCancelled(hp *plan.HostPlan) {
 		return
 	}
 
-	if hp.Begins {
+	if hp.BeginsHold {
 		r.endBack(hp, strings.TrimPrefix(h.Error+"\nthe rollback was cancelled by "+by, "\n"))
 		return
 	}

@@ -107,7 +107,7 @@ type Deployer struct {
 	planner plan.Planner
 	repo    repostate.State // what the last look at the repo came to
 	hosts   hosts.Table     // what is known of hosts beside history
-	ways    systems.Ways    // to hosts that evaluate their NixOS systems themselves
+	tunnels systems.Tunnels // to hosts that evaluate their NixOS systems themselves
 	bell    bellRef
 	lines   lines.Set // kept to hosts by Watch
 	looks   drift.State

@@ -28,7 +28,7 @@ func (b *batch) leaveOut(ctx context.Context, hp *plan.HostPlan) leftOut {
 	}
 
 	past := b.d.archive()
-	good, err := past.Standing(ctx, hp.Last, hp.Elsewhere)
+	good, err := past.LastGood(ctx, hp.Last, hp.Elsewhere)
 	if err != nil {
 		b.d.log().Error("read what the host holds", "host", hp.Name, "err", err)
 	}
@@ -80,7 +80,7 @@ func (known leftOut) end(p *plan.Plan) (e history.End, open, isEnd bool) {
 	case known.before != nil:
 		return history.End{
 			Outcome: known.before.State.Outcome(), State: known.before.State, Reason: known.before.Reason, Untouched: true, Whole: hp.Wanted(),
-			Services: hp.Isolation.Failed(), Error: hp.Isolation.Untried(*known.before),
+			Services: hp.Isolation.Failed(), Error: hp.Isolation.WhyUntried(*known.before),
 		}, false, true
 	default:
 		return e, false, false

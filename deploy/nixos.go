@@ -27,7 +27,7 @@ func (d *Deployer) systems(ctx context.Context, r *run, snap commits.Snapshot, f
 		d.Nix.ForgetFailures()
 	}
 
-	d.ways.Now(f, d.arch)
+	d.tunnels.Now(f, d.arch)
 	loads := d.loads
 	r.release()
 	f.ResolveSystems(r.parent, r.head.Commit)
@@ -51,6 +51,6 @@ func (d *Deployer) systems(ctx context.Context, r *run, snap commits.Snapshot, f
 }
 
 // On runs commands on a host of the fleet that was loaded last, as root.
-func (d *Deployer) On(host string) nixos.Shell { return d.ways.On(d.Links, host) }
+func (d *Deployer) On(host string) nixos.Shell { return d.tunnels.On(d.Links, host) }
 
 func (d *Deployer) nixos() systems.Systems { return systems.Systems{Contact: d.contact(), Nix: d.Nix} }

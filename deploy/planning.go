@@ -19,13 +19,13 @@ import (
 func (r *run) tellResumed(p *plan.Plan) {
 	some := false
 	for _, hp := range p.Hosts {
-		if hp.Resumes == "" {
+		if hp.WhyHoldEnds == "" {
 			continue
 		}
 		some = true
 		r.head.Notes = append(r.head.Notes, hp.EndedText())
 		if !r.quiet {
-			r.d.log().Info("hold ended", "host", hp.Name, "run", r.head.ID, "commit", r.head.Commit, "cause", hp.Resumes)
+			r.d.log().Info("hold ended", "host", hp.Name, "run", r.head.ID, "commit", r.head.Commit, "cause", hp.WhyHoldEnds)
 		}
 	}
 	if p.Request.Resume && !some {
@@ -33,15 +33,15 @@ func (r *run) tellResumed(p *plan.Plan) {
 	}
 }
 
-// maker makes plans, by what is known now. It is called under steps.
-func (d *Deployer) maker(r *run) plan.Maker {
-	return plan.Maker{Planner: &d.planner, History: d.History, Hosts: &d.hosts, Archive: d.archive(), Machine: routes.ThisMachine(d.BootID, d.MachineID), Watches: d.lines.Kept(), Tests: r.tests}
+// comparer makes plans, by what is known now. It is called under steps.
+func (d *Deployer) comparer(r *run) plan.Comparer {
+	return plan.Comparer{Planner: &d.planner, History: d.History, Hosts: &d.hosts, Archive: d.archive(), Machine: routes.ThisMachine(d.BootID, d.MachineID), Watches: d.lines.Kept(), Tests: r.tests}
 }
 
 // compare holds wanted against last. It is called under steps.
 func (d *Deployer) compare(ctx context.Context, r *run, snap commits.Snapshot, f *fleet.Fleet) (*plan.Plan, error) {
 	defer r.span("plan", "")()
-	p, err := d.maker(r).Compare(ctx, r.req, snap, f)
+	p, err := d.comparer(r).Compare(ctx, r.req, snap, f)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (d *Deployer) stillListed(host string) error {
 // there: its record told that it had another name then. The next run plans it by what is known of that name.
 func (d *Deployer) stillFree(p *plan.Plan, hp *plan.HostPlan) error {
 	hold := d.History.Holds().Of(hp.Name)
-	if hold != nil && hp.Hold == nil && hp.Resumes == "" {
+	if hold != nil && hp.Hold == nil && hp.WhyHoldEnds == "" {
 		d.bell.ring(hp.Name + " is held")
 		return push.Final(fmt.Errorf("under its former name %s it is %s", hold.Host, hold.Text()))
 	}

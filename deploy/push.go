@@ -25,7 +25,7 @@ func (d *Deployer) push(ctx context.Context, clock *push.Clock, r *run, p *plan.
 	}
 	defer release()
 
-	h := &hostTries{d: d, run: r, plan: p, clock: clock, meet: &plan.Meeting{Archive: d.archive, Log: d.log()}}
+	h := &hostTries{d: d, run: r, plan: p, clock: clock, record: &plan.RecordCheck{Archive: d.archive, Log: d.log()}}
 	return h.inTries(ctx, hp)
 }
 
@@ -45,7 +45,7 @@ func (d *Deployer) job(ctx context.Context, r *run, p *plan.Plan, hp *plan.HostP
 		Run: r.head.ID, Network: p.Fleet.Network, Host: hp.Name, Bundle: hp.Bundle, Shared: &p.Shared,
 		Target:     routes.To(p.Fleet, hp.Host, hp.Last.Arch, len(hp.Bundle.Keys) > 0),
 		Last:       push.Last{Had: hp.Last.Had, Generation: hp.Last.Generation, Digest: hp.Last.Digest, Manifest: hp.Old, From: hp.From},
-		Confirm:    confirmWindow(p.Fleet.Confirm, hp.Own),
+		Confirm:    confirmWindow(p.Fleet.Confirm, hp.IsDeployer),
 		AllowPrune: hp.Prune, TakeOver: r.req.TakeOver, GoesBack: hp.Hold.GoesBack(),
 
 		Other: func(h *push.Hello) string { return routes.OtherName(p.Fleet, h, hp.Name) },

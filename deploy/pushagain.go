@@ -23,11 +23,11 @@ import (
 
 // A hostTries is what one run does with one host: all of its tries.
 type hostTries struct {
-	d     *Deployer
-	run   *run
-	plan  *plan.Plan
-	clock *push.Clock // of all tries
-	meet  *plan.Meeting
+	d      *Deployer
+	run    *run
+	plan   *plan.Plan
+	clock  *push.Clock // of all tries
+	record *plan.RecordCheck
 }
 
 // A try is one push of a host within a run.
@@ -40,7 +40,7 @@ type try struct {
 	open      bool     // the host continues without a connection
 	failing   []string // services that it was undone or refused for, as far as they are known
 	why       string
-	meetsAnew bool // the failing services are known by the record of the host: see plan.Meeting
+	plansAnew bool // the failing services are known by the record of the host: see plan.RecordCheck
 	mayPass   bool // what failed may be well tomorrow: a package that could not be fetched
 	// lacksKey says that a service which stays as it was has a key that is not on the host, and that can't be
 	// had any more.
@@ -59,7 +59,7 @@ func (h *hostTries) inTries(ctx context.Context, hp *plan.HostPlan) (e history.E
 			return h.lastTry(t), false
 		}
 		before, failedBefore := h.d.failedBefore(h.plan, next)
-		isKnown := h.meet.Met == nil // else the push of what stands has history know it
+		isKnown := h.record.FromRecord == nil // else the push of what stands has history know it
 		isIdle := isKnown && next.Isolation.BringsNothing()
 		isLast := isIdle || failedBefore || n > 1+plan.MaxAgain
 		if isLast && t.mayPass {
@@ -70,12 +70,12 @@ func (h *hostTries) inTries(ctx context.Context, hp *plan.HostPlan) (e history.E
 		if isLast {
 			e := h.wentBack(next, t.end, n > 2)
 			if failedBefore {
-				e.Error += "; " + next.Isolation.Untried(before)
+				e.Error += "; " + next.Isolation.WhyUntried(before)
 			}
 			return e, false
 		}
 
-		h.run.event(follow.Event{Host: hp.Name, Step: "note", Text: next.Tells()})
+		h.run.event(follow.Event{Host: hp.Name, Step: "note", Text: next.RetryNote()})
 		tried := t.end
 		t = &try{hp: next, as: tryID(h.run.head.ID, n)}
 		h.once(ctx, t)
@@ -124,18 +124,18 @@ func (h *hostTries) lastTry(t *try) history.End {
 	return e
 }
 
-// meets is what a try does when the host has said hello, after then.
-func (h *hostTries) meets(ctx context.Context, t *try, then func(*push.Hello) error) func(*push.Hello) error {
+// checkRecord is what a try does with the record in the hello of the host, after then.
+func (h *hostTries) checkRecord(ctx context.Context, t *try, then func(*push.Hello) error) func(*push.Hello) error {
 	return func(hello *push.Hello) error {
 		if err := then(hello); err != nil {
 			return err
 		}
-		held, err := h.meet.Hear(ctx, h.plan, t.hp, h.run.head.Commit, hello.Record)
+		held, err := h.record.Check(ctx, h.plan, t.hp, h.run.head.Commit, hello.Record)
 		if err == nil {
 			return nil
 		}
-		if errors.Is(err, plan.ErrMet) {
-			t.failing, t.why, t.meetsAnew = held, plan.WasHeld, true
+		if errors.Is(err, plan.ErrPlanAnew) {
+			t.failing, t.why, t.plansAnew = held, plan.WasHeldBack, true
 		}
 		return push.Final(err)
 	}
@@ -145,7 +145,7 @@ func (h *hostTries) meets(ctx context.Context, t *try, then func(*push.Hello) er
 func (h *hostTries) once(ctx context.Context, t *try) {
 	j := h.d.job(ctx, h.run, h.plan, t.hp)
 	j.Clock = h.clock
-	j.OnHello = h.meets(ctx, t, j.OnHello)
+	j.OnHello = h.checkRecord(ctx, t, j.OnHello)
 	j.Origins = t.hp.Recorded(h.run.head.Commit)
 	j.Held = t.hp.Isolation.Names()
 	for _, o := range j.Origins {
@@ -253,7 +253,7 @@ func (h *hostTries) withoutFailing(ctx context.Context, t *try) *plan.HostPlan {
 	}
 	known := whole.ServiceNames()
 	before := len(failing)
-	if t.meetsAnew {
+	if t.plansAnew {
 		before = -1
 	}
 	for _, service := range t.failing { // the host's words choose among ours
@@ -266,7 +266,7 @@ func (h *hostTries) withoutFailing(ctx context.Context, t *try) *plan.HostPlan {
 	}
 
 	past := h.d.archive()
-	good := h.meet.Standing(ctx, hp, e.Record)
+	good := h.record.LastGood(ctx, hp, e.Record)
 	if good == nil {
 		return nil
 	}
@@ -320,7 +320,7 @@ func (h *hostTries) wentBack(next *plan.HostPlan, e history.End, tried bool) his
 
 	e.Whole, e.Digest, e.Remember = is.Whole.Digest, is.Whole.Digest, true
 	e.Services = is.Failed()
-	if is.BringsNothing() && is.StandsComposed() {
+	if is.BringsNothing() && is.HoldsComposed() {
 		e.State, e.Remember = history.HeldBack, false // the others are at the commit already
 		e.Services = is.Services(h.plan.Snapshot.Commit)
 		if !tried {

@@ -32,7 +32,7 @@ func (r *run) rollBack(ctx context.Context) (*history.Run, error) {
 	}
 
 	d.bundles(r, f)
-	back := &plan.Backward{Maker: d.maker(r), Req: r.req, At: r.head.At}
+	back := &plan.Backward{Comparer: d.comparer(r), Req: r.req, At: r.head.At}
 	plan, err := back.Plan(ctx, snap, f)
 	if err != nil {
 		return r.failed(err)

@@ -101,7 +101,7 @@ func (s *serving) verbs() {
 		list, err := deployedServices(ctx, h.history, in.On)
 		return list, overSocket(err)
 	})
-	server.Handle(s.server, "history", func(ctx context.Context, _ server.Caller, in historyRequest, _ func(any)) (told, error) {
+	server.Handle(s.server, "history", func(ctx context.Context, _ server.Caller, in historyRequest, _ func(any)) (historyAnswer, error) {
 		hist, err := pickRuns(ctx, h.history, in)
 		return tellable(hist), overSocket(err)
 	})
@@ -153,9 +153,9 @@ func callTelling(ctx context.Context, client *server.Client, verb string, req an
 	return fromSocket(err)
 }
 
-// A told is history with what its JSON for people leaves out, so that a person who asks the
+// A historyAnswer is history with what its JSON for people leaves out, so that a person who asks the
 // server reads the same as one who reads the file.
-type told struct {
+type historyAnswer struct {
 	history.History
 	More map[string]runMore `json:"more"`
 }
@@ -168,8 +168,8 @@ type runMore struct {
 	Hosts map[string][]string `json:"hosts,omitempty"` // notes by host
 }
 
-func tellable(h history.History) told {
-	t := told{h, map[string]runMore{}}
+func tellable(h history.History) historyAnswer {
+	t := historyAnswer{h, map[string]runMore{}}
 	for _, r := range h.Runs {
 		more := runMore{By: r.By, Error: r.Error, Notes: r.Notes, Hosts: map[string][]string{}}
 		for _, res := range r.Hosts {
@@ -182,7 +182,7 @@ func tellable(h history.History) told {
 	return t
 }
 
-func (t told) history() history.History {
+func (t historyAnswer) history() history.History {
 	for i := range t.Runs {
 		m := t.More[t.Runs[i].ID]
 		t.Runs[i].By, t.Runs[i].Error, t.Runs[i].Notes = m.By, m.Error, m.Notes

@@ -179,7 +179,7 @@ func readHistory(e *Env, ctx context.Context, f *lookFlags, ask historyRequest) 
 	}
 	if client != nil {
 		defer client.Close()
-		t, err := server.Call[told](ctx, client, "history", ask, nil)
+		t, err := server.Call[historyAnswer](ctx, client, "history", ask, nil)
 		return t.history(), fromSocket(err)
 	}
 

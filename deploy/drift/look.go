@@ -44,9 +44,9 @@ type Looker struct {
 type State struct {
 	Work sync.WaitGroup // until the clock has stopped
 
-	mu    sync.Mutex
-	clock *clock
-	told  map[string]string // by host: the failure that was logged last
+	mu     sync.Mutex
+	clock  *clock
+	logged map[string]string // by host: the failure that was logged last
 }
 
 // start starts a clock, which ends with ctx.
@@ -71,15 +71,15 @@ func (s *State) isNews(host, failure string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
-	was := s.told[host]
+	was := s.logged[host]
 
 	switch {
 	case failure == "":
-		delete(s.told, host)
-	case s.told == nil:
-		s.told = map[string]string{host: failure}
+		delete(s.logged, host)
+	case s.logged == nil:
+		s.logged = map[string]string{host: failure}
 	default:
-		s.told[host] = failure
+		s.logged[host] = failure
 	}
 
 	return failure != "" && failure != was

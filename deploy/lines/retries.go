@@ -30,8 +30,8 @@ const (
 // LaterOf asks for a run when the hosts of p that were not confirmed may be tried again.
 func (r Retries) LaterOf(p *plan.Plan) {
 	for _, hp := range p.Hosts {
-		if !hp.Later.IsZero() {
-			r.RingAt(hp.Name, hp.Later)
+		if !hp.TryAgainAt.IsZero() {
+			r.RingAt(hp.Name, hp.TryAgainAt)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func (k Keeper) NoteAnswer(host string, err error) {
 	if err != nil && (!away || k.Set.IsUp(host)) {
 		return
 	}
-	if err := k.History.Met(context.Background(), host, away); err != nil {
+	if err := k.History.NoteContact(context.Background(), host, away); err != nil {
 		k.Log.Error("remember whether a host answers", "host", host, "err", err)
 	}
 }

@@ -21,7 +21,7 @@ import (
 // A Backward plans the hosts that a rollback brings back. Either all hosts that it chose are planned, or nothing
 // is done.
 type Backward struct {
-	Maker
+	Comparer
 	Req Request
 	At  time.Time // when the run began
 }
@@ -34,7 +34,7 @@ type goingBack struct {
 
 // planBack plans the hosts that go back, and no others. It is called under steps.
 func (r *Backward) Plan(ctx context.Context, snap commits.Snapshot, f *fleet.Fleet) (*Plan, error) {
-	d := r.Maker
+	d := r.Comparer
 	r.Req.Retry = true // a person asks
 	p := &Plan{Snapshot: snap, Fleet: f, Before: r.Planner.takeBefore(), Request: r.Req}
 	chosen, err := f.Select(r.Req.On)
@@ -103,7 +103,7 @@ func refusedBack(refused map[string]error, chosen int) error {
 
 // planOneBack plans one host that goes back.
 func (r *Backward) planOneBack(ctx context.Context, held *heldPlans, host string) (*HostPlan, error) {
-	d := r.Maker
+	d := r.Comparer
 	w, known := d.Planner.wanted[host], d.factsOf(host, "")
 	if known.last.Reach.Elsewhere(routes.Reach(w.host)) {
 		return nil, errors.New("another machine has its name since, which held nothing yet")
@@ -120,7 +120,7 @@ func (r *Backward) planOneBack(ctx context.Context, held *heldPlans, host string
 	}
 
 	hp := held.plan(ctx, w, known, back.hold)
-	hp.Begins, hp.Note, hp.Former = true, back.note, d.History.Holds().Of(host)
+	hp.BeginsHold, hp.Note, hp.FormerHold = true, back.note, d.History.Holds().Of(host)
 	if !hp.Push {
 		return hp, nil
 	}
@@ -129,7 +129,7 @@ func (r *Backward) planOneBack(ctx context.Context, held *heldPlans, host string
 
 // backOf decides what a host goes back to.
 func (r *Backward) backOf(ctx context.Context, w *wanted, last history.Host) (goingBack, error) {
-	d, host := r.Maker, w.host.Name
+	d, host := r.Comparer, w.host.Name
 	before := d.History.Holds().Of(host)
 	back := goingBack{hold: &stops.Hold{By: r.Req.By, Reason: plain.Line(r.Req.Rollback.Reason, MostReason), Since: r.At.UTC().Truncate(time.Second), Run: r.Req.RunID}}
 	if w.err == nil {

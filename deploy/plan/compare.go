@@ -12,8 +12,8 @@ import (
 	"bellhop/internal/history"
 )
 
-// A Maker makes plans of what is wanted and what is known.
-type Maker struct {
+// A Comparer makes plans of what is wanted and what is known.
+type Comparer struct {
 	Planner *Planner
 	History *history.DB
 	Hosts   *hosts.Table
@@ -24,7 +24,7 @@ type Maker struct {
 }
 
 // Compare holds wanted against last. It is called under steps.
-func (d Maker) Compare(ctx context.Context, req Request, snap commits.Snapshot, f *fleet.Fleet) (*Plan, error) {
+func (d Comparer) Compare(ctx context.Context, req Request, snap commits.Snapshot, f *fleet.Fleet) (*Plan, error) {
 	p := &Plan{Snapshot: snap, Fleet: f, Before: d.Planner.takeBefore(), Gone: d.Planner.differ.gone, Request: req}
 	chosen, err := f.Select(req.On)
 	if err != nil {

@@ -27,7 +27,7 @@ type facts struct {
 	settled bool // nothing about it differs since the newest plan, and it has a time to be tried again
 
 	// held is what the host is to hold while services of it fail; nil: all that is wanted.
-	held *isolation
+	held *Isolation
 
 	// failure is how the bundle that is wanted failed there.
 	failure func(digest string) (history.Failure, bool)
@@ -36,7 +36,7 @@ type facts struct {
 }
 
 // factsOf is what is known of a host that is planned. It is called under steps.
-func (d Maker) factsOf(host, commit string) facts {
+func (d Comparer) factsOf(host, commit string) facts {
 	last, _ := d.History.Host(host)
 	known := facts{
 		last:    last,
@@ -102,11 +102,11 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 	case isLeftOut:
 		hp.State, hp.Error = last.State, last.Error
 	case secondTry(last, hp.Wanted()).After(known.now) && !asked && !tryFailed:
-		hp.State, hp.Error, hp.Reason, hp.Later = last.State, last.Error, last.Reason, secondTry(last, hp.Wanted())
+		hp.State, hp.Error, hp.Reason, hp.TryAgainAt = last.State, last.Error, last.Reason, secondTry(last, hp.Wanted())
 	case missing != "" && !asked && !retry:
 		hp.State, hp.Error = history.Refused, missing
 	case isCurrent(hp.Bundle, last):
-		hp.rest(p)
+		hp.withoutFailing(p)
 		hp.Push = asked
 	default:
 		hp.State, hp.Push = waiting(last), chosen

@@ -20,17 +20,17 @@ import (
 
 // A heldPlans plans hosts that are held, for one plan.
 type heldPlans struct {
-	d    Maker
+	d    Comparer
 	p    *Plan
 	past *commits.Fleets
 }
 
-func (d Maker) heldPlans(p *Plan) *heldPlans {
+func (d Comparer) heldPlans(p *Plan) *heldPlans {
 	return &heldPlans{d: d, p: p, past: commits.NewFleets(d.Archive)}
 }
 
 // endOfHold is why the hold of a host ends with the plan p; "" while it goes on.
-func (d Maker) endOfHold(p *Plan, w *wanted, last history.Host, hold *stops.Hold) string {
+func (d Comparer) endOfHold(p *Plan, w *wanted, last history.Host, hold *stops.Hold) string {
 	isOther := w.err == nil && w.bundle.Digest != hold.Wanted
 	isLookedFor := hold.IsTest() && d.Tests != nil
 	switch {
@@ -61,7 +61,7 @@ func (h *heldPlans) one(ctx context.Context, w *wanted) (*HostPlan, error) {
 	if test != nil && !isStillMade(test) {
 		hp := h.test(w, known, hold, test)
 		if hold.GoesBack() {
-			hp.Resumes, hp.EndedHold = ends, hold
+			hp.WhyHoldEnds, hp.EndedHold = ends, hold
 		}
 		return hp, nil
 	}
@@ -72,7 +72,7 @@ func (h *heldPlans) one(ctx context.Context, w *wanted) (*HostPlan, error) {
 	}
 	hp := decide(p, w, known)
 	if hold != nil {
-		hp.Resumes, hp.EndedHold = ends, hold
+		hp.WhyHoldEnds, hp.EndedHold = ends, hold
 	}
 	return hp, nil
 }

@@ -26,25 +26,25 @@ import (
 // MaxAgain is how many more times a host is pushed in one run after services of it failed.
 const MaxAgain = 2
 
-// An isolation is a composed bundle for a host, and why it is composed.
-type isolation struct {
-	Whole   *fleet.Bundle     // what is wanted; partial where services can't be made
-	good    *commits.Standing // what the services that stay are taken from
-	Failing map[string]string // services that failed or can't be made, and why
-	held    []bundle.HeldService
-	Bundle  *fleet.Bundle // composed
+// An Isolation is a composed bundle for a host, and why it is composed.
+type Isolation struct {
+	Whole    *fleet.Bundle     // what is wanted; partial where services can't be made
+	lastGood *commits.LastGood // what the services that stay are taken from
+	Failing  map[string]string // services that failed or can't be made, and why
+	held     []bundle.HeldService
+	Bundle   *fleet.Bundle // composed
 }
 
 // Isolate composes a bundle for a host without the failing services, which stay as good has them.
-func Isolate(ctx context.Context, a commits.Archive, whole *fleet.Bundle, good *commits.Standing, failing map[string]string) *isolation {
+func Isolate(ctx context.Context, a commits.Archive, whole *fleet.Bundle, good *commits.LastGood, failing map[string]string) *Isolation {
 	c := bundle.Compose(whole.Manifest, good.Manifest, slices.Sorted(maps.Keys(failing)))
-	is := &isolation{Whole: whole, good: good, Failing: failing, held: c.Held}
+	is := &Isolation{Whole: whole, lastGood: good, Failing: failing, held: c.Held}
 	is.Bundle = whole.Composed(c.Manifest, is.Names(), a.Older(ctx, whole.Host, is.Origins()))
 	return is
 }
 
 // Names are the services that stay as they were, by name; none for a whole bundle.
-func (is *isolation) Names() []string {
+func (is *Isolation) Names() []string {
 	if is == nil {
 		return nil
 	}
@@ -56,23 +56,23 @@ func (is *isolation) Names() []string {
 	return names
 }
 
-// Holds says whether a service stays as it was. A nil isolation holds none.
-func (is *isolation) Holds(service string) bool {
+// Holds says whether a service stays as it was. A nil Isolation holds none.
+func (is *Isolation) Holds(service string) bool {
 	return is != nil && slices.ContainsFunc(is.held, func(h bundle.HeldService) bool { return h.Name == service })
 }
 
 // Origins are the commits of the services that stay; "" for one that was never there.
-func (is *isolation) Origins() []bundle.Origin {
+func (is *Isolation) Origins() []bundle.Origin {
 	var all []bundle.Origin
 	for _, h := range is.held {
-		all = append(all, bundle.Origin{Service: h.Name, Commit: is.good.CommitOf(h.Name)})
+		all = append(all, bundle.Origin{Service: h.Name, Commit: is.lastGood.CommitOf(h.Name)})
 	}
 	return all
 }
 
 // recorded are the commits of all services of the bundle, for the record of the host. commit is that
 // of the head.
-func (is *isolation) recorded(commit string) []bundle.Origin {
+func (is *Isolation) recorded(commit string) []bundle.Origin {
 	if is == nil {
 		return nil
 	}
@@ -88,16 +88,16 @@ func (is *isolation) recorded(commit string) []bundle.Origin {
 }
 
 // BringsNothing says that the composed bundle is what stands: nothing of the head is left to bring.
-func (is *isolation) BringsNothing() bool {
-	if is.good.Digest == "" {
+func (is *Isolation) BringsNothing() bool {
+	if is.lastGood.Digest == "" {
 		return is.Bundle.Empty()
 	}
-	return is.Bundle.Digest == is.good.Digest
+	return is.Bundle.Digest == is.lastGood.Digest
 }
 
-// Blind says why nothing is done on a host of which it is not known what it holds: what stays there can't
+// WhyNothing says why nothing is done on a host of which it is not known what it holds: what stays there can't
 // be said.
-func (is *isolation) Blind() string {
+func (is *Isolation) WhyNothing() string {
 	var lines []string
 	for _, name := range is.FailingNames() {
 		lines = append(lines, fmt.Sprintf("service %s: %s", name, is.Failing[name]))
@@ -105,15 +105,15 @@ func (is *isolation) Blind() string {
 	return strings.Join(lines, "\n") + "\nnothing was touched: without it, what the host holds of it would have to stay, and this deployer does not know that generation"
 }
 
-// StandsComposed says whether the host holds a composed bundle already.
-func (is *isolation) StandsComposed() bool { return len(is.good.Origins) > 0 }
+// HoldsComposed says whether the host holds a composed bundle already.
+func (is *Isolation) HoldsComposed() bool { return len(is.lastGood.Origins) > 0 }
 
 // Why says what is held back, why, and what to type.
-func (is *isolation) Why() string {
+func (is *Isolation) Why() string {
 	var lines []string
 	for _, h := range is.held {
 		at := "is not on the host"
-		if c := is.good.CommitOf(h.Name); c != "" {
+		if c := is.lastGood.CommitOf(h.Name); c != "" {
 			at = "stays at " + plain.Short(c)
 		}
 		if h.With != "" {
@@ -134,7 +134,7 @@ const Again = "it comes with the next change of it, or with: bellhop deploy --re
 
 // Services is how the services of a host stand that holds the composed bundle. commit is that of the
 // head.
-func (is *isolation) Services(commit string) []services.Status {
+func (is *Isolation) Services(commit string) []services.Status {
 	var all []services.Status
 	for _, h := range is.held {
 		all = append(all, is.heldStatus(h, services.Held))
@@ -150,8 +150,8 @@ func (is *isolation) Services(commit string) []services.Status {
 
 // Failed is how the services that fail stand on a host that went back as a whole. On one that holds a
 // composed generation the others are not all at one commit, and are told too.
-func (is *isolation) Failed() []services.Status {
-	all := slices.DeleteFunc(is.standing(), func(s services.Status) bool { return is.Failing[s.Name] != "" })
+func (is *Isolation) Failed() []services.Status {
+	all := slices.DeleteFunc(is.onHost(), func(s services.Status) bool { return is.Failing[s.Name] != "" })
 	for _, h := range is.held {
 		if h.With == "" {
 			all = append(all, is.heldStatus(h, services.Failed))
@@ -161,33 +161,33 @@ func (is *isolation) Failed() []services.Status {
 	return all
 }
 
-// standing is how the services of a host stand that holds a composed generation; none on any other.
-func (is *isolation) standing() []services.Status {
-	if !is.StandsComposed() {
+// onHost is how the services of a host stand that holds a composed generation; none on any other.
+func (is *Isolation) onHost() []services.Status {
+	if !is.HoldsComposed() {
 		return nil
 	}
 
-	all := services.Kept(is.good.Origins)
-	for _, name := range is.good.Manifest.ServiceNames() {
-		isKept := slices.ContainsFunc(is.good.Origins, func(o bundle.Origin) bool { return o.Service == name })
+	all := services.Kept(is.lastGood.Origins)
+	for _, name := range is.lastGood.Manifest.ServiceNames() {
+		isKept := slices.ContainsFunc(is.lastGood.Origins, func(o bundle.Origin) bool { return o.Service == name })
 		if !isKept {
-			all = append(all, services.New(name, is.good.CommitOf(name), services.Current, ""))
+			all = append(all, services.New(name, is.lastGood.CommitOf(name), services.Current, ""))
 		}
 	}
 	return all
 }
 
-func (is *isolation) heldStatus(h bundle.HeldService, state services.State) services.Status {
+func (is *Isolation) heldStatus(h bundle.HeldService, state services.State) services.Status {
 	why := is.Failing[h.Name]
 	if h.With != "" {
 		why = fmt.Sprintf("it shares %s with %s", h.By, h.With)
 	}
-	return services.New(h.Name, is.good.CommitOf(h.Name), state, why)
+	return services.New(h.Name, is.lastGood.CommitOf(h.Name), state, why)
 }
 
 // isolated is what a host is to hold where services of it failed before, or can't be made; nil where
 // all of the head is to be tried. It is called under steps.
-func (d Maker) isolated(ctx context.Context, p *Plan, w *wanted, last history.Host) (*isolation, error) {
+func (d Comparer) isolated(ctx context.Context, p *Plan, w *wanted, last history.Host) (*Isolation, error) {
 	whole := w.bundle
 	if w.err != nil {
 		whole = w.partial
@@ -216,18 +216,18 @@ func (d Maker) isolated(ctx context.Context, p *Plan, w *wanted, last history.Ho
 	}
 
 	past := d.Archive
-	good, err := past.Standing(ctx, last, elsewhere)
+	good, err := past.LastGood(ctx, last, elsewhere)
 	if good == nil || err != nil {
 		return nil, err
 	}
 	return Isolate(ctx, past, whole, good, failing), nil
 }
 
-// rest is how a host stands to which nothing is left to bring without the failing services.
-func (hp *HostPlan) rest(p *Plan) {
+// withoutFailing is how a host stands to which nothing is left to bring without the failing services.
+func (hp *HostPlan) withoutFailing(p *Plan) {
 	is := hp.Isolation
 	switch {
-	case hp.Last.State == history.HeldBack || is.StandsComposed() || hp.Last.Digest != is.good.Digest:
+	case hp.Last.State == history.HeldBack || is.HoldsComposed() || hp.Last.Digest != is.lastGood.Digest:
 		hp.State, hp.services = history.HeldBack, is.Services(p.Snapshot.Commit)
 	case len(is.Whole.Broken()) > 0:
 		hp.State, hp.services = history.Refused, is.Failed()
@@ -241,21 +241,21 @@ func (hp *HostPlan) rest(p *Plan) {
 	}
 }
 
-// Tells says that a host is pushed again.
-func (hp *HostPlan) Tells() string {
+// RetryNote says that a host is pushed again.
+func (hp *HostPlan) RetryNote() string {
 	names := hp.Isolation.FailingNames()
 	return fmt.Sprintf("%s %s failed and %s as before; the others are brought without", plural(len(names), "service"), strings.Join(names, ", "), verb(len(names), "stay"))
 }
 
 // Kept are the origins of the services that stay as they were; none for a whole bundle.
-func (is *isolation) Kept() []bundle.Origin {
+func (is *Isolation) Kept() []bundle.Origin {
 	if is == nil {
 		return nil
 	}
 	return is.Origins()
 }
 
-func (is *isolation) FailingNames() []string {
+func (is *Isolation) FailingNames() []string {
 	var names []string
 	for _, h := range is.held {
 		if h.With == "" {
@@ -265,7 +265,7 @@ func (is *isolation) FailingNames() []string {
 	return names
 }
 
-// Untried says that the composed bundle is not tried, since it failed before as f.
-func (is *isolation) Untried(f history.Failure) string {
+// WhyUntried says that the composed bundle is not tried, since it failed before as f.
+func (is *Isolation) WhyUntried(f history.Failure) string {
 	return fmt.Sprintf("what is left without %s failed here before: %s", strings.Join(is.FailingNames(), ", "), f.Error)
 }

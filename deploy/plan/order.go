@@ -9,7 +9,7 @@ import (
 )
 
 // waves are the hosts that a plan pushes to, in the order of the run. bellhop's own host is last.
-func (d Maker) waves(p *Plan) [][]*HostPlan {
+func (d Comparer) waves(p *Plan) [][]*HostPlan {
 	changing := p.Changing()
 	if len(changing) == 0 {
 		return nil
@@ -20,8 +20,8 @@ func (d Maker) waves(p *Plan) [][]*HostPlan {
 	byName := make(map[string]*HostPlan, len(changing))
 	hosts := make([]rollout.Host, 0, len(changing))
 	for _, hp := range changing {
-		byName[hp.Name], hp.Own = hp, d.Machine.Is(hp.Last.BootID, hp.Host.Addresses, d.Hosts.Machine(hp.Name))
-		hosts = append(hosts, rollout.Host{Name: hp.Name, Tags: hp.Host.Tags, Own: hp.Own})
+		byName[hp.Name], hp.IsDeployer = hp, d.Machine.Is(hp.Last.BootID, hp.Host.Addresses, d.Hosts.Machine(hp.Name))
+		hosts = append(hosts, rollout.Host{Name: hp.Name, Tags: hp.Host.Tags, Own: hp.IsDeployer})
 	}
 
 	after := func(host string) []string {

@@ -2,7 +2,7 @@
 //
 // Wanted is the bundle that the commit asks of a host, last what was deployed there as history has it. A Planner
 // keeps what is wanted, and which hosts may differ, from one plan to the next, so that the cost of a plan follows
-// what a commit changes. A Maker holds one against the other; a Backward plans hosts that go back. An Isolation is a
+// what a commit changes. A Comparer holds one against the other; a Backward plans hosts that go back. An Isolation is a
 // bundle that is composed of several commits, where services of the newest one fail. Nothing here speaks to a host.
 package plan
 
@@ -53,23 +53,23 @@ type HostPlan struct {
 
 	Containers []bundle.ContainerChange // of compose projects, if what should run there does
 
-	Host      *fleet.Host
-	Bundle    *fleet.Bundle     // nil when it could not be made; composed where services are held back
-	Isolation *isolation        // how it is composed; nil for a whole bundle
-	Hold      *stops.Hold       // a person brought the host back, or it runs a test, and bundle is what it is to hold; nil: neither
-	Begins    bool              // hold begins with this plan
-	Former    *stops.Hold       // that it takes the place of; nil: the host was not held
-	Note      string            // what a person must hear of that
-	Resumes   string            // why the hold of the host ends with this plan; "": none does
-	EndedHold *stops.Hold       // that one
-	services  []services.Status // how single services stand; nil: as they did
-	Last      history.Host      // as history remembers it
-	Elsewhere bool              // another machine than last time
-	Old       *bundle.Manifest  // that last was; nil when unknown
-	From      string            // its digest
-	Prune     bool              // consent was given
-	Own       bool              // bellhop runs there
-	Later     time.Time         // when it is tried again; zero when it does not wait for that
+	Host        *fleet.Host
+	Bundle      *fleet.Bundle     // nil when it could not be made; composed where services are held back
+	Isolation   *Isolation        // how it is composed; nil for a whole bundle
+	Hold        *stops.Hold       // a person brought the host back, or it runs a test, and bundle is what it is to hold; nil: neither
+	BeginsHold  bool              // hold begins with this plan
+	FormerHold  *stops.Hold       // that it takes the place of; nil: the host was not held
+	Note        string            // what a person must hear of that
+	WhyHoldEnds string            // why the hold of the host ends with this plan; "": none does
+	EndedHold   *stops.Hold       // that one
+	services    []services.Status // how single services stand; nil: as they did
+	Last        history.Host      // as history remembers it
+	Elsewhere   bool              // another machine than last time
+	Old         *bundle.Manifest  // that last was; nil when unknown
+	From        string            // its digest
+	Prune       bool              // consent was given
+	IsDeployer  bool              // bellhop runs there
+	TryAgainAt  time.Time         // when it is tried again; zero when it does not wait for that
 }
 
 // Wanted is the digest of the bundle that the host should hold, also where a composed one is pushed.

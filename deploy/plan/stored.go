@@ -12,7 +12,7 @@ import (
 // Planned is what history keeps of hp.
 func (hp *HostPlan) Planned() history.Planned {
 	h := history.Planned{Name: hp.Name, State: hp.State, Follows: hp.Follows, Error: hp.Error, Reason: hp.Reason, Keys: hp.Last.KeysExpected, Reach: routes.Reach(hp.Host), Listed: hp.Push, Evidence: hp.evidence}
-	if h.Resumes = hp.Resumes != ""; hp.Begins {
+	if h.Resumes = hp.WhyHoldEnds != ""; hp.BeginsHold {
 		h.Hold = hp.Hold
 	}
 	if hp.Bundle == nil {
@@ -34,10 +34,10 @@ func (hp *HostPlan) IsLeftAlone() bool {
 	return !hp.Push && hasReason
 }
 
-// LeftAs is the outcome of a host that is left alone. One that a rollback finds where it is to go has what
+// OutcomeIfLeft is the outcome of a host that is left alone. One that a rollback finds where it is to go has what
 // was asked for.
-func (hp *HostPlan) LeftAs() history.Outcome {
-	if hp.IsHeld() && hp.Begins {
+func (hp *HostPlan) OutcomeIfLeft() history.Outcome {
+	if hp.IsHeld() && hp.BeginsHold {
 		return history.OutcomeNothing
 	}
 	return hp.State.Outcome()
@@ -50,7 +50,7 @@ func (hp *HostPlan) healed() bool {
 }
 
 // isNews says that the plan of a host is worth to be stored though nothing is pushed.
-func (hp *HostPlan) isNews() bool { return hp.healed() || hp.Begins || hp.Resumes != "" }
+func (hp *HostPlan) isNews() bool { return hp.healed() || hp.BeginsHold || hp.WhyHoldEnds != "" }
 
 // Failing are the services of the host that a push was undone for, as far as they are known. The host
 // names them, and can name no others than those of its bundle.
@@ -73,8 +73,8 @@ func (hp *HostPlan) Untouched() follow.Event {
 		return follow.Event{Host: hp.Name, Step: string(history.Deploying), Text: "an earlier run is still at work there"}
 	}
 	text := hp.Error
-	if hp.IsHeld() && !hp.Begins {
+	if hp.IsHeld() && !hp.BeginsHold {
 		text = hp.HeldText()
 	}
-	return follow.Event{Host: hp.Name, Step: "end", Outcome: hp.LeftAs(), Text: text}
+	return follow.Event{Host: hp.Name, Step: "end", Outcome: hp.OutcomeIfLeft(), Text: text}
 }

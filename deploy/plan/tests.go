@@ -31,9 +31,9 @@ func (h *heldPlans) test(w *wanted, known facts, hold *stops.Hold, t *testbranch
 	}
 
 	hp := h.tested(w, known, next, t)
-	hp.Hold, hp.Begins = next, !isSame
-	if hp.Begins {
-		hp.Former = hold
+	hp.Hold, hp.BeginsHold = next, !isSame
+	if hp.BeginsHold {
+		hp.FormerHold = hold
 	}
 	return hp
 }
@@ -80,7 +80,7 @@ func isStillMade(t *testbranch.Test) bool {
 // EndedText says of a host that is held no longer, or runs no test any more, why.
 func (hp *HostPlan) EndedText() string {
 	if hp.EndedHold.IsTest() {
-		return fmt.Sprintf("%s runs no test any more: %s", hp.Name, hp.Resumes)
+		return fmt.Sprintf("%s runs no test any more: %s", hp.Name, hp.WhyHoldEnds)
 	}
-	return fmt.Sprintf("%s is held no longer: %s (%s)", hp.Name, hp.Resumes, hp.EndedHold.Text())
+	return fmt.Sprintf("%s is held no longer: %s (%s)", hp.Name, hp.WhyHoldEnds, hp.EndedHold.Text())
 }

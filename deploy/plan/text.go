@@ -35,7 +35,7 @@ func (p *Plan) Write(w io.Writer, old func(history.Host) commits.Texts) error {
 		switch {
 		case h.IsHeld() && p.Chose(h.Name):
 			fmt.Fprintf(w, "%s: %s\n\n", h.Name, h.HeldText())
-		case h.Resumes != "":
+		case h.WhyHoldEnds != "":
 			fmt.Fprintf(w, "%s\n\n", h.EndedText())
 		}
 	}

@@ -45,7 +45,7 @@ func (r *Reporter) asPlanned(ctx context.Context, commit, digest string, p *prog
 
 // digestOf is the digest of the plan by which a commit is deployed. The mark has it from the first status on, so that a process
 // that takes over knows it too.
-func (r *Reporter) digestOf(commit string, before told) string {
+func (r *Reporter) digestOf(commit string, before sentStatus) string {
 	if before.Digest != "" || r.Deployed == nil {
 		return before.Digest
 	}

@@ -107,7 +107,7 @@ type retry struct {
 }
 
 // told is what the forge knows of one commit, as the mark has it.
-type told struct {
+type sentStatus struct {
 	State State  `json:"state"`
 	Text  string `json:"text"`
 	Run   string `json:"run,omitempty"`
@@ -298,7 +298,7 @@ func (r *Reporter) tell(ctx context.Context, v *view, mark map[string]string, p 
 // wanted is the verdict on a commit; false when there is nothing to tell. What was told of a commit that another one followed
 // stays, unless it is pending.
 func (r *Reporter) wanted(v *view, commit, was string) (verdict, bool) {
-	before := toldOf(was)
+	before := sentStatusOf(was)
 	isLast := before.State != "" && before.State != Pending
 	isPast := commit != v.top() && (v.pause == nil || commit != v.pause.Head)
 	if isLast && isPast {
@@ -316,22 +316,22 @@ func (r *Reporter) wanted(v *view, commit, was string) (verdict, bool) {
 	return want, ok
 }
 
-func toldOf(text string) told {
-	var t told
+func sentStatusOf(text string) sentStatus {
+	var t sentStatus
 	_ = json.Unmarshal([]byte(text), &t) // "" and what a later release wrote are nothing
 	return t
 }
 
 // send tells the forge of one commit, and remembers that. When wait is not 0 the forge as a whole refuses, or history does.
 func (r *Reporter) send(ctx context.Context, v *view, commit string, want verdict, mark map[string]string, p *progress) (sent bool, wait time.Duration) {
-	before := toldOf(mark[commit])
+	before := sentStatusOf(mark[commit])
 	digest, plan := r.digestOf(commit, before), before.Plan
 	if plan == "" && want.state != Pending && want.state != Error {
 		plan = r.asPlanned(ctx, commit, digest, p)
 	}
 	want.text += plan
 	s := want.status(deref(v.status.Network), r.RunURL)
-	now := told{State: s.State, Text: s.Description, Run: want.run, Plan: plan, Digest: digest}
+	now := sentStatus{State: s.State, Text: s.Description, Run: want.run, Plan: plan, Digest: digest}
 	if want.tally != nil {
 		now.Changed = want.tally.changed
 	}
@@ -418,7 +418,7 @@ func (r *Reporter) remember(ctx context.Context, v *view, mark map[string]string
 			}
 			continue
 		}
-		isFinal := toldOf(text).State != Pending
+		isFinal := sentStatusOf(text).State != Pending
 		if commit != handledKey && isFinal && !v.knows(commit) {
 			delete(mark, commit)
 		}

@@ -7,7 +7,7 @@ import (
 	"bellhop/internal/history/store"
 )
 
-// A Contact is how a host was met last.
+// A Contact is when a host answered last, and since when it does not.
 type Contact struct {
 	SeenAt time.Time // when it was heard last; zero when it never was
 	AwayAt time.Time // since when it does not answer, or shows another key; zero when it does
@@ -16,8 +16,8 @@ type Contact struct {
 // contactRow is a Contact as it is stored.
 var contactRow = store.NewRows(`INSERT OR REPLACE INTO contacts(host, seen_at, away_at) VALUES `, 3, "")
 
-// met is c after the host was heard at now, or was found away.
-func (c Contact) met(away bool, now time.Time) Contact {
+// contacted is c after the host was heard at now, or was found away.
+func (c Contact) contacted(away bool, now time.Time) Contact {
 	switch {
 	case !away:
 		return Contact{SeenAt: now}
@@ -27,11 +27,11 @@ func (c Contact) met(away bool, now time.Time) Contact {
 	return c
 }
 
-// under is c as that of a host which got another name, by which it was met as now says.
+// under is c as that of a host which got another name, by which it was contacted as now says.
 func (c Contact) under(now Contact) Contact {
-	wasNotMet := now == Contact{}
+	isUnknown := now == Contact{}
 	isAwayStill := now.SeenAt.IsZero() && !c.AwayAt.IsZero()
-	if wasNotMet || isAwayStill {
+	if isUnknown || isAwayStill {
 		return c
 	}
 	if now.SeenAt.IsZero() {
@@ -40,10 +40,10 @@ func (c Contact) under(now Contact) Contact {
 	return now
 }
 
-// Met remembers that a host was heard, or with away that it does not answer. Only the first of
+// NoteContact remembers that a host was heard, or with away that it does not answer. Only the first of
 // several failures in a row is stored, so that AwayAt is when the host went away. A host that is
 // not known is no error and nothing happens.
-func (db *DB) Met(ctx context.Context, host string, away bool) error {
+func (db *DB) NoteContact(ctx context.Context, host string, away bool) error {
 	stored := func() bool {
 		db.mu.Lock()
 		defer db.mu.Unlock()
@@ -59,7 +59,7 @@ func (db *DB) Met(ctx context.Context, host string, away bool) error {
 		if !known {
 			return nil
 		}
-		return tx.saveContact(host, h.met(away, db.clock()))
+		return tx.saveContact(host, h.contacted(away, db.clock()))
 	})
 }
 
@@ -67,9 +67,9 @@ func (db *DB) Met(ctx context.Context, host string, away bool) error {
 func (tx *tx) saveMeeting(h Host, e End, now time.Time) error {
 	switch {
 	case e.Heard:
-		return tx.saveContact(h.Name, h.met(false, now))
+		return tx.saveContact(h.Name, h.contacted(false, now))
 	case !e.AwayAt.IsZero():
-		return tx.saveContact(h.Name, h.met(true, e.AwayAt))
+		return tx.saveContact(h.Name, h.contacted(true, e.AwayAt))
 	}
 	return nil
 }

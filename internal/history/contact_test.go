@@ -30,13 +30,13 @@ func TestStatusOfAHostThatIsAway(t *testing.T) {
 		t.Fatalf("a host that was just heard: seen %v, away %v, keys %v", heard.SeenAt, heard.AwaySince, heard.Keys)
 	}
 
-	must(t, db.Met(t.Context(), "h", true))
+	must(t, db.NoteContact(t.Context(), "h", true))
 	first := host()
 	time.Sleep(2 * time.Millisecond) // the clock of the file
 	if first.AwaySince == nil || first.Keys.Present != 0 || !first.SeenAt.Equal(*heard.SeenAt) || first.State != history.Current {
 		t.Errorf("a host that went away: %+v, want no key present, and seen when it was heard", first)
 	}
-	must(t, db.Met(t.Context(), "h", true))
+	must(t, db.NoteContact(t.Context(), "h", true))
 	if again := host(); !again.AwaySince.Equal(*first.AwaySince) {
 		t.Errorf("away since %v after the second failure, want %v", again.AwaySince, first.AwaySince)
 	}
@@ -46,11 +46,11 @@ func TestStatusOfAHostThatIsAway(t *testing.T) {
 	if again := host(); again.AwaySince == nil {
 		t.Errorf("a host that was away is not when the file is opened again")
 	}
-	must(t, db.Met(t.Context(), "h", false))
+	must(t, db.NoteContact(t.Context(), "h", false))
 	if back := host(); back.AwaySince != nil || back.Keys.Present != 2 {
 		t.Errorf("a host that is back: away %v, keys %v", back.AwaySince, back.Keys)
 	}
-	must(t, db.Met(t.Context(), "nobody", false))
+	must(t, db.NoteContact(t.Context(), "nobody", false))
 }
 
 // A release that changes the schema copies the file first. A release that is taken back refuses
@@ -120,11 +120,11 @@ func TestARenamedHostIsThereWhenItWasHeardSince(t *testing.T) {
 			db := open(t, filepath.Join(t.TempDir(), "bellhop.db"))
 			must(t, db.Plan(t.Context(), run("r1", "c1"), "c1", []history.Planned{{Name: "old", State: history.Behind, Wanted: "d"}}, nil))
 			for _, away := range c.was {
-				must(t, db.Met(t.Context(), "old", away))
+				must(t, db.NoteContact(t.Context(), "old", away))
 			}
 			must(t, db.Plan(t.Context(), run("r2", "c2"), "c2", []history.Planned{{Name: "new", State: history.Never, Wanted: "d"}}, []string{"old"}))
 			for _, away := range c.now {
-				must(t, db.Met(t.Context(), "new", away))
+				must(t, db.NoteContact(t.Context(), "new", away))
 			}
 			must(t, db.Rename(t.Context(), "old", "new"))
 

@@ -35,7 +35,7 @@ func (l Looks) Store(ctx context.Context, host string, look looks.Look) error {
 		if err := tx.saveLook(host, look); err != nil {
 			return err
 		}
-		return tx.saveContact(host, h.met(false, l.db.clock()))
+		return tx.saveContact(host, h.contacted(false, l.db.clock()))
 	})
 }
 

@@ -141,7 +141,7 @@ func TestOutboxOfLooksAndPauses(t *testing.T) {
 	clean.Drift, clean.Drifted = nil, 0
 	clean.At = clean.At.Add(time.Minute)
 	must(t, db.Looks().Store(ctx, "h", aLook()), db.Looks().Store(ctx, "h", aLook()), db.Looks().Store(ctx, "h", clean),
-		db.Met(ctx, "h", true), db.Met(ctx, "h", true), db.Met(ctx, "h", false))
+		db.NoteContact(ctx, "h", true), db.NoteContact(ctx, "h", true), db.NoteContact(ctx, "h", false))
 	for range 2 {
 		_, _, err := db.Pauses().Set(ctx, stops.Pause{By: "cadey", Reason: "we move"})
 		must(t, err)

@@ -28,9 +28,9 @@ import (
 // lockWait is how long Apply and Settle wait for whoever is at work, who is about to end.
 const lockWait = 20 * time.Second
 
-// restTime is how long an undo that could not be ended rests before it is tried again: what is in
+// retryTime is how long an undo that could not be ended rests before it is tried again: what is in
 // its way, a full disk or a path that can't be written, does not pass in the blink of an eye.
-const restTime = 2 * time.Second
+const retryTime = 2 * time.Second
 
 // A run is one apply at work.
 type run struct {
@@ -47,8 +47,8 @@ type run struct {
 	quadlets  *quadlets.Images  // of those that it touches; nil until it pulls images
 }
 
-// rest is how long a process waits before it ends with what the next one tries again.
-func rest(m state.Dir) time.Duration { return cmp.Or(m.Rest, restTime) }
+// retryPause is how long a process waits before it ends with what the next one tries again.
+func retryPause(m state.Dir) time.Duration { return cmp.Or(m.RetryPause, retryTime) }
 
 // Apply makes the machine hold what was staged under run; it is what bellhop-apply.service
 // runs. What came of it stands in the run's result: Apply returns an error only when it could
@@ -61,14 +61,14 @@ func Apply(ctx context.Context, host *machine.Machine, id string) error {
 
 	unlock, err := m.Lock(lockWait)
 	if err != nil {
-		time.Sleep(rest(m)) // systemd starts it again: a disk that can't be written needs its time
+		time.Sleep(retryPause(m)) // systemd starts it again: a disk that can't be written needs its time
 		return err
 	}
 	defer unlock()
 
 	if err := SettleLocked(ctx, m); err != nil {
 		unlock()
-		time.Sleep(rest(m)) // systemd starts it again, and others may look meanwhile
+		time.Sleep(retryPause(m)) // systemd starts it again, and others may look meanwhile
 		return err
 	}
 	if res, err := m.Runs().Result(id); res != nil || err != nil {
@@ -79,7 +79,7 @@ func Apply(ctx context.Context, host *machine.Machine, id string) error {
 	var heldUp *heldUpError
 	if errors.As(err, &heldUp) {
 		unlock()
-		time.Sleep(rest(m))
+		time.Sleep(retryPause(m))
 	}
 
 	return err

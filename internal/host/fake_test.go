@@ -60,7 +60,7 @@ func newBox(t testing.TB) *box {
 		groups: map[string]int{"root": 0, "keys": 1}, owners: map[born][2]string{}, applied: make(chan error, 10)}
 	b.m = &machine.Machine{Root: b.dir, Systemd: b, Accounts: b, Mounts: b, Helper: "/usr/local/libexec/bellhop/current",
 		BootID: func() (string, error) { return fmt.Sprintf("boot-%d", b.boot), nil },
-		Disk:   (*noDisk)(b), Settle: 2 * time.Millisecond, Rest: 10 * time.Millisecond} // nothing of a box dies later
+		Disk:   (*noDisk)(b), Settle: 2 * time.Millisecond, RetryPause: 10 * time.Millisecond} // nothing of a box dies later
 	for _, d := range []string{"etc/systemd/system", "run", "var/lib", "opt"} {
 		if err := os.MkdirAll(filepath.Join(b.dir, d), 0o755); err != nil {
 			t.Fatal(err)

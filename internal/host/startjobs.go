@@ -29,7 +29,7 @@ func (r *units) ask(ctx context.Context, verb string, names []string) error {
 
 	found := make(chan *health.Report, 1)
 	go func() {
-		report := r.early().Early(beside, r.livesBefore())
+		report := r.startWatch().DuringStart(beside, r.livesBefore())
 		if report != nil {
 			cancel()
 		}
@@ -48,8 +48,8 @@ func (r *units) ask(ctx context.Context, verb string, names []string) error {
 	return nil
 }
 
-// early watches what was asked for until now.
-func (r *units) early() *health.Watch {
+// startWatch watches what was asked for until now.
+func (r *units) startWatch() *health.Watch {
 	w := r.newWatch()
 	for _, n := range r.asked {
 		u := r.watchedUnit(n)

@@ -219,7 +219,7 @@ func (h *Hosts) Close() error {
 func (h *Hosts) build(ctx context.Context, source *nixtree.Source, asks []nixos.Ask) (made, error) {
 	var here, there []nixos.Ask
 	for _, a := range asks {
-		if a.There() {
+		if a.EvaluatesOnHost() {
 			there = append(there, a)
 		} else {
 			here = append(here, a)
@@ -243,7 +243,7 @@ func (h *Hosts) build(ctx context.Context, source *nixtree.Source, asks []nixos.
 	_ = h.Nix.Keep(outsOf(good), keptFor) // a root too many costs disk alone
 
 	m := made{systems: e.Systems, failures: failures, away: map[string]error{}}
-	h.evaluateThere(ctx, source, there, &m)
+	h.evaluateOnHost(ctx, source, there, &m)
 	return m, nil
 }
 
@@ -276,8 +276,8 @@ func (h *Hosts) keepDerivations(ctx context.Context, systems map[string]nixos.Sy
 // mostThere is how many hosts evaluate at once: the tree is written and sent for each.
 const mostThere = 8
 
-// evaluateThere has hosts evaluate their systems themselves.
-func (h *Hosts) evaluateThere(ctx context.Context, source *nixtree.Source, asks []nixos.Ask, m *made) {
+// evaluateOnHost has hosts evaluate their systems themselves.
+func (h *Hosts) evaluateOnHost(ctx context.Context, source *nixtree.Source, asks []nixos.Ask, m *made) {
 	var mu sync.Mutex
 	var work sync.WaitGroup
 	slots := make(chan struct{}, mostThere)
@@ -287,7 +287,7 @@ func (h *Hosts) evaluateThere(ctx context.Context, source *nixtree.Source, asks 
 			defer func() { <-slots }()
 			s, err := nixos.System{}, nixos.ErrNoNix
 			if h.On != nil {
-				s, err = h.Nix.EvaluateThere(ctx, source, a, h.On(a.Host))
+				s, err = h.Nix.EvaluateOnHost(ctx, source, a, h.On(a.Host))
 			}
 
 			mu.Lock()

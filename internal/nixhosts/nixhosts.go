@@ -87,10 +87,10 @@ func (h *Hosts) systems(ctx context.Context, l *line, tree fs.FS, commit string,
 	asks := asksOf(hosts)
 	if l == &h.jobs.plans {
 		asks = slices.DeleteFunc(asks, func(a nixos.Ask) bool {
-			if a.There() {
+			if a.EvaluatesOnHost() {
 				all[a.Host] = &fleet.HostSystem{Err: &fleet.SystemError{Text: notAside}}
 			}
-			return a.There()
+			return a.EvaluatesOnHost()
 		})
 	}
 

@@ -84,15 +84,15 @@ type Ask struct {
 	OnHost bool `json:"-"`
 }
 
-// There says that the host evaluates.
-func (a *Ask) There() bool { return a.OnHost && !Installed() }
+// EvaluatesOnHost says that the host evaluates.
+func (a *Ask) EvaluatesOnHost() bool { return a.OnHost && !Installed() }
 
 // A System is what the evaluation of one host came to. With Err set the rest is empty.
 type System struct {
 	Drv  string `json:"drv"` // the derivation, /nix/store/….drv
 	Out  string `json:"out"` // what it builds: the system's store path
 	Keys []Key  `json:"keys,omitempty"`
-	// There says that the host evaluated it: the derivation is in its store, and not in that of this machine.
+	// EvaluatesOnHost says that the host evaluated it: the derivation is in its store, and not in that of this machine.
 	There bool `json:"there,omitempty"`
 	// Err is why the host has no system; Lines are the last lines of the log about it.
 	Err   string   `json:"err,omitempty"`

@@ -47,7 +47,7 @@ func (n *Nix) remembered() *memory {
 func (n *Nix) askKey(s *nixtree.Source, a Ask) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "1 %s %v %q %q %s", s.Key, n.ImportFromDerivation, a.Attr, a.File, nixVersion())
-	if a.There() { // the derivation is on one host
+	if a.EvaluatesOnHost() { // the derivation is on one host
 		fmt.Fprintf(h, " %q", a.Host)
 	}
 	return hex.EncodeToString(h.Sum(nil))

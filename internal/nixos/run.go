@@ -49,7 +49,7 @@ type evaluation struct {
 // evaluate runs e, whose value goes to out as JSON.
 func (n *Nix) evaluate(ctx context.Context, e evaluation, out io.Writer, each func(logLine)) (statistics, *failed) {
 	log := func(r io.Reader) { _ = readLog(r, each) }
-	if n.apart() {
+	if n.hasWorker() {
 		return n.evaluateApart(ctx, e, out, log)
 	}
 	return n.evaluateExpr(ctx, call(e.function, e.mark, e.written, e.asks), n.timeout(), out, log)
@@ -85,13 +85,13 @@ func (n *Nix) evaluateExpr(ctx context.Context, expr string, limit time.Duration
 // realise builds derivations, as many as can be built.
 func (n *Nix) realise(ctx context.Context, drvs []string, each func(logLine)) *failed {
 	log := func(r io.Reader) { _ = readLog(r, each) }
-	if n.apart() {
+	if n.hasWorker() {
 		return n.realiseApart(ctx, drvs, log)
 	}
-	return n.realiseHere(ctx, drvs, n.buildTimeout(), log)
+	return n.realiseLocally(ctx, drvs, n.buildTimeout(), log)
 }
 
-func (n *Nix) realiseHere(ctx context.Context, drvs []string, limit time.Duration, log func(io.Reader)) *failed {
+func (n *Nix) realiseLocally(ctx context.Context, drvs []string, limit time.Duration, log func(io.Reader)) *failed {
 	args := append([]string{"-r", "--keep-going", "--log-format", "internal-json"}, drvs...)
 	return n.runLogged(ctx, limit, "nix-store", args, nil, nil, log)
 }

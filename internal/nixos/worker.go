@@ -218,7 +218,7 @@ func (n *Nix) answer(ctx context.Context, ask *workerAsk, c net.Conn) workerResu
 	if ask.Expr != "" {
 		stats, err = n.evaluateExpr(ctx, ask.Expr, limit, frames{c, frameOut}, log)
 	} else {
-		err = n.realiseHere(ctx, ask.Derivations, limit, log)
+		err = n.realiseLocally(ctx, ask.Derivations, limit, log)
 	}
 
 	r := workerResult{Heap: stats.GC.HeapSize}

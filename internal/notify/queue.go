@@ -11,12 +11,12 @@ import (
 
 // A queue holds what one target has not been told yet. It does no work by itself.
 type queue struct {
-	read    int64             // the last row that was looked at
-	marked  int64             // the last row that the stored mark is behind
-	last    time.Time         // of the last message
-	told    map[string]string // by subject: what the target believes; no entry: that all is well
-	changes map[string]change // by subject: what it is to be told
-	busy    bool              // a message is on its way; nothing else here changes meanwhile
+	read     int64             // the last row that was looked at
+	marked   int64             // the last row that the stored mark is behind
+	last     time.Time         // of the last message
+	reported map[string]string // by subject: what the target believes; no entry: that all is well
+	changes  map[string]change // by subject: what it is to be told
+	busy     bool              // a message is on its way; nothing else here changes meanwhile
 
 	isNew bool          // no row was read yet, and there is no mark
 	wait  time.Duration // after the last refusal; 0: there was none
@@ -39,16 +39,16 @@ type change struct {
 
 // newQueue is the queue of a target; isKnown says that it has the mark m.
 func newQueue(m outbox.Mark, isKnown bool) *queue {
-	q := &queue{isNew: !isKnown, read: m.Seq, marked: m.Seq, last: m.At, told: map[string]string{}, changes: map[string]change{}}
+	q := &queue{isNew: !isKnown, read: m.Seq, marked: m.Seq, last: m.At, reported: map[string]string{}, changes: map[string]change{}}
 	for host, state := range m.Told {
-		q.told[host] = state
+		q.reported[host] = state
 	}
 	return q
 }
 
 // mark is what has to be remembered once all that was read is told.
 func (q *queue) mark() outbox.Mark {
-	return outbox.Mark{Seq: q.read, At: q.last, Told: q.told}
+	return outbox.Mark{Seq: q.read, At: q.last, Told: q.reported}
 }
 
 // add takes a row of the outbox in. A new target is not told of old times.
@@ -70,7 +70,7 @@ func (q *queue) add(t Target, m history.Message) {
 	}
 
 	about := subject(m)
-	believed := q.told[about]
+	believed := q.reported[about]
 	switch {
 	case c.isWell && believed == "":
 		delete(q.changes, about) // it went wrong and right again before anybody was told
@@ -169,10 +169,10 @@ func (q *queue) belief(about string, c change) string {
 
 func (q *queue) believe(about string, c change) {
 	if b := q.belief(about, c); b != "" {
-		q.told[about] = b
+		q.reported[about] = b
 		return
 	}
-	delete(q.told, about)
+	delete(q.reported, about)
 }
 
 // due is when the message must be sent. There are changes.
@@ -189,7 +189,7 @@ func (q *queue) due() time.Time {
 		}
 		if joined := q.last.Add(joinTime); joined.After(at) {
 			at = joined
-			if c.event == Failed && q.told[host] == "" {
+			if c.event == Failed && q.reported[host] == "" {
 				at = earlier(at, c.since.Add(failWait))
 			}
 		}

@@ -37,8 +37,8 @@ type Machine struct {
 	Programs Programs // nil: this host has no container engine, nor podman's generator
 	// Settle, where it is not 0, stands for bundle.DefaultSettle: all settle times, and the intervals
 	// and graces of probes, are scaled by what it is of that. A real host has none.
-	Settle time.Duration
-	Rest   time.Duration // before an undo that could not be ended is tried again; 0 is restTime
+	Settle     time.Duration
+	RetryPause time.Duration // before an undo that could not be ended is tried again; 0 is retryTime
 }
 
 // JobDeadline is how long systemd is given to stop units, and to run again what ran. It only bounds

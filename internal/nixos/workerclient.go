@@ -23,8 +23,8 @@ import (
 // maxWorkerOut is how much of what a program prints is taken, bytes.
 const maxWorkerOut = 64 << 20
 
-// apart says that a worker evaluates and builds.
-func (n *Nix) apart() bool { return n.Worker != "" && HasWorker(n.Worker) }
+// hasWorker says that a worker evaluates and builds.
+func (n *Nix) hasWorker() bool { return n.Worker != "" && HasWorker(n.Worker) }
 
 // HasWorker says whether a socket is there.
 func HasWorker(path string) bool {

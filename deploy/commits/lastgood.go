@@ -14,8 +14,8 @@ import (
 	"bellhop/internal/plain"
 )
 
-// A Standing is the last good generation of a host, as far as is known.
-type Standing struct {
+// A LastGood is the last good generation of a host, as far as is known.
+type LastGood struct {
 	Manifest bundle.Manifest  // of a host that never had anything: empty
 	Digest   string           // "" for that
 	commit   string           // that it came from; "" when not known
@@ -24,12 +24,12 @@ type Standing struct {
 	services []string
 }
 
-// Standing is what last holds, nil when it is not known. On another machine than last time nothing
+// LastGood is what last holds, nil when it is not known. On another machine than last time nothing
 // stands.
-func (a Archive) Standing(ctx context.Context, last history.Host, elsewhere bool) (*Standing, error) {
+func (a Archive) LastGood(ctx context.Context, last history.Host, elsewhere bool) (*LastGood, error) {
 	nothing := !last.Had && last.Digest == ""
 	if nothing || elsewhere {
-		return &Standing{}, nil
+		return &LastGood{}, nil
 	}
 
 	m, digest, err := a.LastManifest(ctx, last)
@@ -37,7 +37,7 @@ func (a Archive) Standing(ctx context.Context, last history.Host, elsewhere bool
 		return nil, err
 	}
 
-	s := &Standing{Manifest: *m, Digest: digest, services: m.ServiceNames()}
+	s := &LastGood{Manifest: *m, Digest: digest, services: m.ServiceNames()}
 	s.commit = last.Commit
 	if g, ok := a.Generation(last.Name, digest); ok {
 		s.commit, s.Origins = g.Commit, g.Origins
@@ -47,7 +47,7 @@ func (a Archive) Standing(ctx context.Context, last history.Host, elsewhere bool
 }
 
 // CommitOf is the commit that a service stands at, "" when it is not there.
-func (s *Standing) CommitOf(service string) string {
+func (s *LastGood) CommitOf(service string) string {
 	if !slices.Contains(s.services, service) {
 		return ""
 	}

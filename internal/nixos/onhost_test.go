@@ -104,9 +104,9 @@ func TestHostEvaluates(t *testing.T) {
 	tree := newFlake(`there = host { name = "there"; port = "NEW"; }; thrown = throw "the disk is too small";`)
 	n := noNix(t)
 	ask := nixos.Ask{Host: "there", Attr: "there", OnHost: true}
-	s, err := n.EvaluateThere(t.Context(), source(t, tree), ask, f.shell)
+	s, err := n.EvaluateOnHost(t.Context(), source(t, tree), ask, f.shell)
 	if err != nil || s.Err != "" || !s.There || !nixos.IsStorePath(s.Out) {
-		t.Fatalf("EvaluateThere: %+v, %v", s, err)
+		t.Fatalf("EvaluateOnHost: %+v, %v", s, err)
 	}
 	dir := regexp.MustCompile(`/run/bellhop-nix-[0-9a-f]+`).FindString(f.commands[0])
 	if _, err := os.Stat(dir); dir == "" || !os.IsNotExist(err) {
@@ -115,7 +115,7 @@ func TestHostEvaluates(t *testing.T) {
 
 	f.commands = nil
 	other := &nixos.Nix{Dir: n.Dir} // another process of bellhop, later
-	if again, err := other.EvaluateThere(t.Context(), source(t, tree), ask, f.shell); err != nil || again.Out != s.Out || len(f.commands) > 0 {
+	if again, err := other.EvaluateOnHost(t.Context(), source(t, tree), ask, f.shell); err != nil || again.Out != s.Out || len(f.commands) > 0 {
 		t.Errorf("once more: %+v, %v, %d commands", again, err, len(f.commands))
 	}
 	if known, _ := other.Known(source(t, tree), []nixos.Ask{ask}); known["there"].Out != s.Out {
@@ -125,7 +125,7 @@ func TestHostEvaluates(t *testing.T) {
 		t.Errorf("Bring: %v; it is there: %v", err, nixos.Has(s.Out))
 	}
 
-	thrown, err := n.EvaluateThere(t.Context(), source(t, tree), nixos.Ask{Host: "thrown", Attr: "thrown", OnHost: true}, f.shell)
+	thrown, err := n.EvaluateOnHost(t.Context(), source(t, tree), nixos.Ask{Host: "thrown", Attr: "thrown", OnHost: true}, f.shell)
 	if err != nil || !strings.Contains(thrown.Err, "the disk is too small") || len(thrown.Lines) == 0 {
 		t.Errorf("a system that can't be evaluated: %+v, %v", thrown, err)
 	}
@@ -149,7 +149,7 @@ func TestHostThatEvaluatesGetsNoKeys(t *testing.T) {
 	tree := flake(`there = host { name = "there"; } // { config = { deployment.keys.other.keyFile = ./secrets/other.age; system = (host { name = "there"; }).config.system; }; };`)
 	n := noNix(t)
 	tree["secrets/other.age"] = file("age-encryption.org/v1\n")
-	s, err := n.EvaluateThere(t.Context(), source(t, tree), nixos.Ask{Host: "there", Attr: "there", OnHost: true}, f.shell)
+	s, err := n.EvaluateOnHost(t.Context(), source(t, tree), nixos.Ask{Host: "there", Attr: "there", OnHost: true}, f.shell)
 	if err != nil || !strings.Contains(s.Err, "could so ask for the keys of others") || len(s.Keys) > 0 {
 		t.Errorf("it came to %+v, %v", s, err)
 	}
@@ -161,7 +161,7 @@ func TestHostThatCanNotEvaluate(t *testing.T) {
 	n := noNix(t)
 	ask := nixos.Ask{Host: "there", Attr: "there", OnHost: true}
 	away := errors.New("no route")
-	_, err := n.EvaluateThere(t.Context(), source(t, tree), ask, func(context.Context, string, io.Reader, io.Writer, io.Writer) (int, error) { return 0, away })
+	_, err := n.EvaluateOnHost(t.Context(), source(t, tree), ask, func(context.Context, string, io.Reader, io.Writer, io.Writer) (int, error) { return 0, away })
 	if !errors.Is(err, away) {
 		t.Errorf("a host that is away: %v", err)
 	}
@@ -175,7 +175,7 @@ func TestHostThatCanNotEvaluate(t *testing.T) {
 	}
 	for range 2 {
 		f.commands = nil
-		s, err := n.EvaluateThere(t.Context(), source(t, tree), ask, f.shell)
+		s, err := n.EvaluateOnHost(t.Context(), source(t, tree), ask, f.shell)
 		if err != nil || !strings.Contains(s.Err, "neither the deployer nor the host has Nix") || len(f.commands) != 1 {
 			t.Errorf("a host without Nix: %+v, %v", s, err)
 		}

@@ -70,7 +70,7 @@ func (n *Nix) Bring(ctx context.Context, path string, onHost bool, sh Shell) (Co
 		}
 	}
 
-	return copied, n.buildThere(ctx, s, sh)
+	return copied, n.buildOnHost(ctx, s, sh)
 }
 
 // systemAt is the system that was evaluated to path.
@@ -104,8 +104,8 @@ func buildCommand(s System) string {
 		"nix-store --check-validity " + s.Out + " 2>/dev/null && exit 0; test $code -ne 0 && exit $code; exit 1"
 }
 
-// buildThere has the host build a system whose derivation it has.
-func (n *Nix) buildThere(ctx context.Context, s System, sh Shell) error {
+// buildOnHost has the host build a system whose derivation it has.
+func (n *Nix) buildOnHost(ctx context.Context, s System, sh Shell) error {
 	ctx, cancel := within(ctx, n.buildTimeout())
 	defer cancel()
 	b := &buildLog{drv: map[uint64]string{}, lines: map[string]*tail{}}
@@ -149,9 +149,9 @@ func logWriter(each func(logLine)) (w io.Writer, heard func()) {
 	}
 }
 
-// EvaluateThere has a host evaluate its own system, from the tree that Nix sees, which is in the host's RAM until the
+// EvaluateOnHost has a host evaluate its own system, from the tree that Nix sees, which is in the host's RAM until the
 // evaluation is over. What it came to is remembered. The error is that the host could not be asked.
-func (n *Nix) EvaluateThere(ctx context.Context, s *nixtree.Source, a Ask, sh Shell) (System, error) {
+func (n *Nix) EvaluateOnHost(ctx context.Context, s *nixtree.Source, a Ask, sh Shell) (System, error) {
 	key := n.askKey(s, a)
 	if known, ok := n.recall(key); ok {
 		return known, nil
@@ -162,7 +162,7 @@ func (n *Nix) EvaluateThere(ctx context.Context, s *nixtree.Source, a Ask, sh Sh
 	}
 	defer remove()
 
-	sys, err := n.evaluateThere(ctx, w, a, sh)
+	sys, err := n.evaluateOnHost(ctx, w, a, sh)
 	if err != nil {
 		return System{}, err
 	}
@@ -173,7 +173,7 @@ func (n *Nix) EvaluateThere(ctx context.Context, s *nixtree.Source, a Ask, sh Sh
 	return sys, n.keep([]rememberedEntry{{key, sys}})
 }
 
-func (n *Nix) evaluateThere(ctx context.Context, w *nixtree.Written, a Ask, sh Shell) (System, error) {
+func (n *Nix) evaluateOnHost(ctx context.Context, w *nixtree.Written, a Ask, sh Shell) (System, error) {
 	ctx, cancel := within(ctx, n.timeout())
 	defer cancel()
 	var word [8]byte

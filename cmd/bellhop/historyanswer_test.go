@@ -20,7 +20,7 @@ func TestToldOverTheSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got told
+	var got historyAnswer
 	if err := json.Unmarshal(p, &got); err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 
 // While one unit takes minutes to start, others are judged by what they do: those that die end the wait
 // once all had their settle time.
-func TestEarly(t *testing.T) {
+func TestDuringStart(t *testing.T) {
 	isJob := func(s *machine.UnitState) { s.Job = true }
 	former := with(failed, func(s *machine.UnitState) { s.Invocation = "former" })
 	slow := []moment{{0, starting}}
@@ -45,7 +45,7 @@ func TestEarly(t *testing.T) {
 				defer cancel()
 
 				began := time.Now()
-				report := w.Early(ctx, before)
+				report := w.DuringStart(ctx, before)
 				if len(c.dead) == 0 {
 					if report != nil || time.Since(began) < 10*time.Minute {
 						t.Errorf("%+v after %v, want nothing", report, time.Since(began))

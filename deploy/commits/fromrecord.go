@@ -9,14 +9,14 @@ import (
 	"bellhop/internal/history"
 )
 
-// mostMet bounds how many commits are read to make a generation again that history does not know.
-const mostMet = 5
+// mostCommits bounds how many commits are read to make a generation again that history does not know.
+const mostCommits = 5
 
-// Met is what stands on a host that history does not know: a fresh state directory meets a host of before.
+// FromRecord is what stands on a host that history does not know: the state directory is newer than what the host holds.
 // The record of a composed generation names the commit of each service; what these commits make counts only
 // where it has the digest of that record. nil: it can't be made again, or nothing in it is held back. head is
 // the commit that is deployed: where the host has services of it, the others are those that were held back.
-func (a Archive) Met(ctx context.Context, host, head string, rec *bundle.HostRecord) *Standing {
+func (a Archive) FromRecord(ctx context.Context, host, head string, rec *bundle.HostRecord) *LastGood {
 	ctx, cancel := context.WithTimeout(ctx, OlderTime)
 	defer cancel()
 
@@ -41,7 +41,7 @@ func (a Archive) Met(ctx context.Context, host, head string, rec *bundle.HostRec
 		}
 		m, err := a.compose(head, g, older)
 		if err == nil && len(g.Origins) > 0 && rec.Digest.Is(m.Digest()) {
-			return &Standing{Manifest: *m, Digest: m.Digest(), Head: &head.Manifest, commit: commit, Origins: g.Origins, services: m.ServiceNames()}
+			return &LastGood{Manifest: *m, Digest: m.Digest(), Head: &head.Manifest, commit: commit, Origins: g.Origins, services: m.ServiceNames()}
 		}
 	}
 
@@ -64,7 +64,7 @@ func commitsNamed(rec *bundle.HostRecord, head string) []string {
 		}
 	}
 
-	if len(all) > mostMet {
+	if len(all) > mostCommits {
 		return nil
 	}
 

@@ -14,22 +14,22 @@ import (
 	"bellhop/internal/push"
 )
 
-// Ways are the routes to the hosts of the fleet that was loaded last, for what is asked of a host before there is a plan.
-type Ways struct {
+// Tunnels are the routes to the hosts of the fleet that was loaded last, for what is asked of a host before there is a plan.
+type Tunnels struct {
 	mu    sync.Mutex
 	fleet *fleet.Fleet
 	arch  func(host string) string
 }
 
 // Now takes the routes of f from here on. arch is the architecture of a host, "" where that is not known.
-func (w *Ways) Now(f *fleet.Fleet, arch func(host string) string) {
+func (w *Tunnels) Now(f *fleet.Fleet, arch func(host string) string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.fleet, w.arch = f, arch
 }
 
 // On runs commands on a host by its name.
-func (w *Ways) On(l routes.Links, host string) nixos.Shell {
+func (w *Tunnels) On(l routes.Links, host string) nixos.Shell {
 	return func(ctx context.Context, cmd string, in io.Reader, out, errs io.Writer) (int, error) {
 		w.mu.Lock()
 		f, arch := w.fleet, w.arch

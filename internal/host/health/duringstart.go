@@ -8,12 +8,12 @@ import (
 	"bellhop/internal/host/machine"
 )
 
-// Early watches the units while the jobs that start them are under way, since one job may take as long as
+// DuringStart watches the units while the jobs that start them are under way, since one job may take as long as
 // its unit likes. It returns once a unit is dead and the others had the longest settle time to come up or
 // to die too, with all that are dead by then; nil when ctx ends before that, or the units can't be read.
 // A unit is judged when its own job is over, from its life after before, its invocation by name. Probes are
 // not asked.
-func (w *Watch) Early(ctx context.Context, before map[string]string) *Report {
+func (w *Watch) DuringStart(ctx context.Context, before map[string]string) *Report {
 	g := w.start()
 	seen := map[string]machine.UnitState{}
 	grace := g.grace()
