@@ -222,7 +222,7 @@ func (r *reading) checkObjects(kind string) {
 // known on the host alone, so a container could not be told to be made anew for another value; and one that a container
 // takes from a variable which nothing sets, as compose then starts none.
 func (r *reading) checkInline(kind, key string, o types.FileObjectConfig) {
-	if o.Environment != "" && !r.sets(o.Environment) && r.takes(kind, key) {
+	if o.Environment != "" && !r.values.sets(o.Environment) && takes(r, kind, key) {
 		d, at := r.find([]string{kind, key, "environment"})
 		r.report(d, at, "%s.%s.environment: nothing sets %s: none comes from the environment of a process; set it in env: or settings:, or name a key, file: %s/NAME", kind, key, o.Environment, bundle.KeyDir)
 		return
@@ -242,13 +242,13 @@ func (r *reading) checkInline(kind, key string, o types.FileObjectConfig) {
 }
 
 // sets says whether a variable has a value.
-func (r *reading) sets(name string) bool {
-	_, is := r.values.value(name)
+func (v *values) sets(name string) bool {
+	_, is := v.value(name)
 	return is
 }
 
 // takes says whether a container that is started has that config or secret.
-func (r *reading) takes(kind, key string) bool {
+func takes(r *reading, kind, key string) bool {
 	for name, s := range r.project.Services {
 		if r.idle[name] {
 			continue
