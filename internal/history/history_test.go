@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -1025,4 +1026,31 @@ func TestRunOutcomesFollowResults(t *testing.T) {
 	want("r4 h failed", "r3 h unknown", "r2 h failed", "r2 no refused", "r1 h done")
 	must(t, db.Begun(ctx, "r4", "h", "d5")) // once more: what came of it before counts no more
 	want("r3 h unknown", "r2 h failed", "r2 no refused", "r1 h done")
+}
+
+// A run that ends on a machine under a name which was given up meanwhile brings that name back into no list of hosts.
+// Its result stays in the run, and people are told.
+func TestARunEndsUnderAFormerName(t *testing.T) {
+	ctx := t.Context()
+	db := open(t, filepath.Join(t.TempDir(), "h.db"))
+	must(t, db.Plan(ctx, run("r1", "c1"), "c1", []history.Planned{{Name: "old", State: history.Never, Wanted: "d", Listed: true}}, nil),
+		db.Begun(ctx, "r1", "old", "d"),
+		db.Plan(ctx, run("r2", "c2"), "c2", []history.Planned{{Name: "new", State: history.Never, Wanted: "d", Listed: true}}, []string{"old"}),
+		db.Rename(ctx, "old", "new"),
+		db.Ended(ctx, "r1", "old", history.End{Outcome: bundle.OutcomeDone, State: history.Current, Digest: "d"}),
+		db.FinishRun(ctx, run("r1", "c1"), history.OutcomeDone, ""))
+
+	if h, isKnown := db.Host("old"); isKnown {
+		t.Errorf("old is known again: %+v", h)
+	}
+	r, err := db.Run(ctx, "r1")
+	must(t, err)
+	if len(r.Hosts) != 1 || r.Hosts[0].Outcome == nil || *r.Hosts[0].Outcome != history.OutcomeDone {
+		t.Errorf("the run has %+v, want that old is done", r.Hosts)
+	}
+	messages, err := db.Outbox(ctx, 10)
+	must(t, err)
+	if !slices.ContainsFunc(messages, func(m history.Message) bool { return m.Run == "r1" && m.Host == "old" }) {
+		t.Errorf("nobody is told of it: %+v", messages)
+	}
 }

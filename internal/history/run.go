@@ -246,7 +246,7 @@ func (db *DB) BegunAs(ctx context.Context, b Begin) error {
 }
 
 // Ended stores what came of a run on a host, what the host holds now, and a message about it. Of a host that is not
-// known any more, since its machine has another name, only the run remembers it.
+// known any more, since its machine has another name, the run remembers it and people are told.
 func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 	return db.write(ctx, "the result of "+host, func(tx *tx) error {
 		now := db.clock()
@@ -262,16 +262,16 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if err := tx.saveResult(run, host, e, now); err != nil {
 			return err
 		}
-		if !isKnown {
-			return tx.judgeLate(late, now)
-		}
-		if err := tx.saveStanding(run, &h, e, now); err != nil {
-			return err
-		}
-
 		isExcused := e.Outcome == OutcomePending && h.Reach.Sometimes
 		if !isExcused {
 			tx.db.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: string(h.State), Commit: e.Commit, Error: e.Error, Reason: h.Reason})
+		}
+		if !isKnown {
+			return tx.judgeLate(late, now)
+		}
+
+		if err := tx.saveStanding(run, &h, e, now); err != nil {
+			return err
 		}
 		if err := errors.Join(tx.endServices(run, host, e, now), tx.endStopped(host, e), tx.endLook(host, e)); err != nil {
 			return err
