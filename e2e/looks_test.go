@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"encoding/json"
+	"io"
+	"net/http"
 	"os/exec"
 	"strings"
 	"testing"
@@ -35,6 +37,21 @@ func (w *world) seen() seen {
 	return s.Hosts[0]
 }
 
+// hostPage is the page of a host.
+func (w *world) hostPage(host string) string {
+	w.t.Helper()
+	resp, err := w.getAdmin("/hosts/" + host)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		w.t.Fatal(resp.Status, err)
+	}
+	return string(text)
+}
+
 // Somebody works on a host by hand. A server that looks tells what differs, changes nothing, and the edit
 // comes into the repo by git apply; the next push puts back the rest.
 func TestLooking(t *testing.T) {
@@ -58,6 +75,12 @@ func TestLooking(t *testing.T) {
 	t.Logf("found after %v", time.Since(began).Round(time.Second))
 	if f := w.seen().Units.Failed[0]; f.Name != "y.service" || f.Result != "signal" {
 		t.Errorf("failed: %+v", f)
+	}
+	page := w.hostPage("chrysalis")
+	for _, want := range []string{"✕</span> <code>y.service</code> failed (signal)", "○</span> <code>x.service</code> inactive (dead)"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page of the host lacks %s:\n%s", want, page)
+		}
 	}
 	if got := on(t, "host1", "cat /etc/x.conf; systemctl is-active x || true"); got != "one\ntwo\ninactive" {
 		t.Errorf("a look changed the host: %q", got)
