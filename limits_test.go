@@ -3,7 +3,6 @@ package bellhop_test
 
 import (
 	"bytes"
-	"cmp"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -32,12 +31,6 @@ const (
 // shrinks.
 var over = map[string]int{
 	"cmd/bellhop": 12950,
-}
-
-// dense names what has fewer blank lines than leastBlank, with its share. A number here only grows.
-var dense = map[string]float64{
-	"internal/host/containers": 10.3,
-	"internal/host/quadlets":   8.5,
 }
 
 // A packageSize is what is counted in a package.
@@ -97,9 +90,8 @@ func (s *packageSize) check(t *testing.T, pkg string) {
 		t.Errorf("package %s: %.2f %% of its lines join more than three conditions, at most %.2f %% are wanted: give parts of them names: %s",
 			pkg, share, mostCompound, strings.Join(s.compound, ", "))
 	}
-	least := cmp.Or(dense[pkg], leastBlank)
-	if share := percent(s.blank, s.lines); s.functions > 0 && share < least {
-		t.Errorf("package %s: %.1f %% of its lines are blank, at least %.0f %% are wanted: leave one between the steps of a function", pkg, share, least)
+	if share := percent(s.blank, s.lines); s.functions > 0 && share < leastBlank {
+		t.Errorf("package %s: %.1f %% of its lines are blank, at least %.0f %% are wanted: leave one between the steps of a function", pkg, share, leastBlank)
 	}
 }
 

@@ -36,9 +36,11 @@ func (c *Change) Text(service string) string {
 			text += part.verb + " " + ContainerName(service, n) + " "
 		}
 	}
+
 	if len(c.Gone) > 0 {
 		text += fmt.Sprintf("remove %d", len(c.Gone))
 	}
+
 	return text
 }
 
@@ -60,6 +62,7 @@ func Decide(f Facts) Change {
 		if want.Idle {
 			continue
 		}
+
 		now := f.of(want.Name)
 		switch {
 		case isStopped(now, want.Once):
@@ -77,6 +80,7 @@ func Decide(f Facts) Change {
 			c.Gone = append(c.Gone, s.ID)
 		}
 	}
+
 	return c
 }
 
@@ -125,6 +129,7 @@ func (f *Facts) differs(want *bundle.Container, now []State) bool {
 	if len(now) != max(want.Scale, 1) {
 		return true
 	}
+
 	for _, s := range now {
 		isDone := want.Once && s.Exit == 0 && s.Status == "exited"
 		isDown := !s.Runs() && !isDone
@@ -135,12 +140,14 @@ func (f *Facts) differs(want *bundle.Container, now []State) bool {
 			return true
 		}
 	}
+
 	if !f.hashed(want) && f.definitionChanged(want) {
 		return true
 	}
 	if want.Build && f.buildChanged(want) {
 		return true
 	}
+
 	return slices.ContainsFunc(want.EnvKeys, func(k string) bool { return f.Changed(bundle.KindKey + ":" + k) })
 }
 

@@ -175,6 +175,7 @@ func (e Engine) Logs(ctx context.Context, id string, since time.Time, lines int)
 	if id == "" {
 		return nil
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, logsTime)
 	defer cancel()
 	argv := []string{Docker, "logs", "--since", since.UTC().Format(time.RFC3339Nano), "--tail", fmt.Sprint(lines), id}
@@ -182,10 +183,12 @@ func (e Engine) Logs(ctx context.Context, id string, since time.Time, lines int)
 	if err != nil || out.Exit != 0 {
 		return nil
 	}
+
 	text := strings.TrimRight(out.Stdout+out.Stderr, "\n")
 	if text == "" {
 		return nil
 	}
+
 	return strings.Split(text, "\n")
 }
 
@@ -286,8 +289,10 @@ func composeSaid(stderr string) string {
 			lines = append(lines, strings.TrimPrefix(line, "Error response from daemon: "))
 		}
 	}
+
 	if len(lines) == 0 {
 		return lastLine(stderr)
 	}
+
 	return plain.Text(strings.Join(lines[max(0, len(lines)-5):], "; "), maxSaid)
 }

@@ -35,14 +35,17 @@ func (e Engine) DropKept(ctx context.Context, service string, oldest int64) erro
 	if oldest <= 0 {
 		return nil
 	}
+
 	out, err := e.call(ctx, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", keepRepo+strings.ToLower(service))
 	if err != nil {
 		return err
 	}
+
 	for _, ref := range strings.Fields(out) {
 		if !strings.HasPrefix(ref, keepRepo) {
 			continue // podman lists all names of an image
 		}
+
 		dot := strings.LastIndexByte(ref, '.')
 		generation, err := strconv.ParseInt(ref[dot+1:], 10, 64)
 		if err != nil || generation > oldest {
@@ -52,6 +55,7 @@ func (e Engine) DropKept(ctx context.Context, service string, oldest int64) erro
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -110,14 +114,17 @@ func DigestFor(ref string, digests []string) string {
 	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
 		name = ref[:i]
 	}
+
 	for _, d := range digests {
 		if strings.HasPrefix(d, name+"@") {
 			return d
 		}
 	}
+
 	if len(digests) == 0 {
 		return ""
 	}
+
 	return digests[0]
 }
 

@@ -64,6 +64,7 @@ func (r *kubeReader) line(line string) {
 	if rest == "" || strings.HasPrefix(rest, "#") || isText {
 		return
 	}
+
 	r.block = -1
 	if strings.HasPrefix(rest, "---") {
 		r.above = nil
@@ -81,6 +82,7 @@ func (r *kubeReader) line(line string) {
 	} else {
 		r.leave(column)
 	}
+
 	r.content(column, rest)
 }
 
@@ -106,6 +108,7 @@ func (r *kubeReader) content(column int, text string) {
 		r.containers[len(r.containers)-1] = kubeContainer{keys["image"], keys["imagePullPolicy"]}
 		return
 	}
+
 	key, value, isKey := strings.Cut(text, ":")
 	if !isKey {
 		return

@@ -30,6 +30,7 @@ func (e Engine) OfUnits(ctx context.Context, units []string) (all []State, err e
 		if strings.TrimSpace(line) == "" {
 			continue
 		}
+
 		var s struct {
 			State
 			Unit, Name string
@@ -40,6 +41,7 @@ func (e Engine) OfUnits(ctx context.Context, units []string) (all []State, err e
 		if !slices.Contains(units, s.Unit) || strings.HasPrefix(s.Ref, pauseImage) {
 			continue
 		}
+
 		s.State.Service = s.Unit
 		names[s.Unit] = append(names[s.Unit], s.Name)
 		all = append(all, s.State)
@@ -51,8 +53,10 @@ func (e Engine) OfUnits(ctx context.Context, units []string) (all []State, err e
 		if of := names[unit]; len(of) > 1 {
 			all[i].Service = unit + ":" + of[seen[unit]]
 		}
+
 		seen[unit]++
 	}
+
 	slices.SortFunc(all, func(a, b State) int { return strings.Compare(a.Service+"\x00"+a.ID, b.Service+"\x00"+b.ID) })
 	return all, nil
 }

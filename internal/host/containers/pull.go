@@ -110,6 +110,7 @@ func (p *Puller) one(ctx context.Context, i Image) error {
 	if limit == 0 {
 		limit = PullTime
 	}
+
 	p.tell("pull", i.Ref)
 	began := time.Now()
 	whole := ctx
@@ -121,6 +122,7 @@ func (p *Puller) one(ctx context.Context, i Image) error {
 	if err != nil || out.Exit != 0 {
 		return p.failed(whole, i, failure(i.Ref, out.Stderr, err))
 	}
+
 	p.tell("pulled", fmt.Sprintf("%s in %v", i.Ref, time.Since(began).Round(100*time.Millisecond)))
 	return nil
 }
@@ -134,6 +136,7 @@ func (p *Puller) failed(ctx context.Context, i Image, e *ImageError) error {
 	if i.Engine != Podman || e.Cause != TooSlow || ctx.Err() != nil {
 		return e
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, quotaTime)
 	defer cancel()
 	argv := append([]string{Podman, "--log-level=debug", "pull", "-q"}, i.Options...)
@@ -144,6 +147,7 @@ func (p *Puller) failed(ctx context.Context, i Image, e *ImageError) error {
 	if strings.Contains(strings.ToLower(out.Stderr), "too many requests") {
 		e.Cause = Quota
 	}
+
 	return e
 }
 

@@ -52,6 +52,7 @@ func (b *Builder) Build(ctx context.Context, q Quadlets, names []string) map[str
 		if err == nil && !has {
 			continue // the generator refuses it, which is told elsewhere
 		}
+
 		one := err
 		if one == nil {
 			one = b.one(ctx, name, c)
@@ -60,6 +61,7 @@ func (b *Builder) Build(ctx context.Context, q Quadlets, names []string) map[str
 			failed[name] = one
 		}
 	}
+
 	return failed
 }
 
@@ -210,6 +212,7 @@ func (b *Builder) here(c buildCommand) (buildCommand, error) {
 			*w = filepath.Join(b.Scratch, "files", at)
 		}
 	}
+
 	return c, nil
 }
 
@@ -289,6 +292,7 @@ func (b *Builder) isWhole(at string) bool {
 		if err != nil || d.IsDir() {
 			return err
 		}
+
 		rel, err := filepath.Rel(root, p)
 		if err != nil {
 			return err
@@ -296,6 +300,7 @@ func (b *Builder) isWhole(at string) bool {
 		if _, ours := b.Files[path.Join(at, filepath.ToSlash(rel))]; !ours {
 			return fs.ErrExist
 		}
+
 		return nil
 	})
 	return err == nil || os.IsNotExist(err)
@@ -308,6 +313,7 @@ func (b *Builder) write(at string) error {
 		if !isAt(p, at) {
 			continue
 		}
+
 		to := filepath.Join(b.Scratch, "files", p)
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return err

@@ -86,12 +86,14 @@ func (q Quadlets) Images(changed []string, service func(name string) string) []I
 		if _, there := q[name]; !there || seen[name] {
 			continue
 		}
+
 		seen[name] = true
 		if i, ok := q.image(name); ok {
 			i.Service = service(name)
 			images = append(images, i)
 		}
 	}
+
 	return images
 }
 
@@ -224,9 +226,11 @@ func dryRun(ctx context.Context, programs machine.Programs, dir string, q Quadle
 			lines = append(lines, line)
 		}
 	}
+
 	if len(lines) == 0 {
 		return nil, errors.New("podman's generator fails and does not say why")
 	}
+
 	return lines, nil
 }
 

@@ -102,6 +102,7 @@ func readExternals(text string) (all []External) {
 			}
 		}
 	}
+
 	end()
 	return all
 }

@@ -51,6 +51,7 @@ func (e Engine) Watch(ctx context.Context, stacks []Watched, limit time.Duration
 			if err != nil {
 				return nil, err
 			}
+
 			failed, waits := s.judge(now, time.Now())
 			failures = append(failures, failed...)
 			waiting = cmp.Or(waits, waiting)
@@ -63,6 +64,7 @@ func (e Engine) Watch(ctx context.Context, stacks []Watched, limit time.Duration
 			waiting.Err = fmt.Errorf("container %s is not healthy after %v", waiting.Name, limit.Round(time.Second))
 			return []Failure{*waiting}, nil
 		}
+
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -79,12 +81,14 @@ func (w *Watched) judge(all []State, now time.Time) (failures []Failure, waiting
 		if want.Idle || slices.Contains(w.Stopped, want.Name) {
 			continue
 		}
+
 		name := ContainerName(w.Service, want.Name)
 		seen := false
 		for _, s := range all {
 			if s.Service != want.Name {
 				continue
 			}
+
 			seen = true
 			isDone, err := w.one(want, &s, now)
 			switch {
@@ -94,6 +98,7 @@ func (w *Watched) judge(all []State, now time.Time) (failures []Failure, waiting
 				waiting = &Failure{Service: w.Service, Name: name, State: s}
 			}
 		}
+
 		if !seen {
 			failures = append(failures, Failure{Service: w.Service, Name: name, Err: fmt.Errorf("container %s was not created", name)})
 		}

@@ -75,6 +75,7 @@ func (q *Images) Look(ctx context.Context) {
 	if !hadSome {
 		return
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	now, err := q.engine.OfUnits(ctx, q.units())
@@ -88,6 +89,7 @@ func (q *Images) Look(ctx context.Context) {
 		s := q.service[c.UnitName()]
 		of[s] = append(of[s], state.ContainerWas{Name: c.Service, ID: c.ID, Image: c.Image, Ref: c.Ref, Ran: c.Runs()})
 	}
+
 	for _, s := range slices.Sorted(maps.Keys(of)) {
 		q.were = append(q.were, state.StackWas{Service: s, Containers: of[s]})
 	}
@@ -116,6 +118,7 @@ func (q *Images) Former(ctx context.Context, m state.Dir, digest string, wanted 
 		if !isUsed || containers.IsPinned(i.Ref) {
 			continue
 		}
+
 		id, err := q.engine.ImageID(ctx, i.ID)
 		if err != nil {
 			return nil, err
@@ -126,8 +129,10 @@ func (q *Images) Former(ctx context.Context, m state.Dir, digest string, wanted 
 		if err := q.engine.Tag(ctx, i.ID, i.Ref); err != nil {
 			return nil, err
 		}
+
 		back[i.Ref] = true
 	}
+
 	return slices.DeleteFunc(wanted, func(i containers.Image) bool { return i.Engine == containers.Podman && back[i.Ref] }), nil
 }
 
@@ -147,6 +152,7 @@ func (q *Images) Ran(ctx context.Context) (all []state.ImageRan) {
 	if q == nil {
 		return nil
 	}
+
 	for _, i := range q.old.Images {
 		c := containers.State{Service: i.Container}
 		_, isTouched := q.service[c.UnitName()]
@@ -154,6 +160,7 @@ func (q *Images) Ran(ctx context.Context) (all []state.ImageRan) {
 			all = append(all, i)
 		}
 	}
+
 	if len(q.service) == 0 {
 		return all
 	}
@@ -168,10 +175,12 @@ func (q *Images) Ran(ctx context.Context) (all []state.ImageRan) {
 	if err != nil {
 		q.warn("which images quadlets run is not recorded: %v", err)
 	}
+
 	for _, i := range images {
 		c := containers.State{Service: i.Container}
 		all = append(all, state.ImageRan{Service: q.service[c.UnitName()], Engine: containers.Podman, Container: i.Container, Ref: i.Ref, ID: i.ID, Digest: i.Digest})
 	}
+
 	return all
 }
 
