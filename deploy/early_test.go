@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -174,6 +175,15 @@ func TestTroubleOfARunBefore(t *testing.T) {
 	w.must(os.WriteFile(m.Path(bundle.StateDir+"/journal"), []byte(journal), 0o600))
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	w.push("second", history.OutcomeFailed)
+	h := w.state("a")
+	why := ""
+	if h.Error != nil {
+		why = *h.Error
+	}
+	isTold := strings.Contains(why, "run stranger could not be undone whole") && strings.Contains(why, "/etc/lost")
+	if h.State != history.Failed || !isTold {
+		t.Errorf("while the run before can't be undone the host is %s: %s; want failed, and what is in the way", h.State, why)
+	}
 	w.must(os.Remove(m.Path(bundle.StateDir + "/journal")))
 	w.run(plan.Request{Cause: "retry of a"}, history.OutcomeDone)
 	if s := w.state("a").State; s != history.Current {

@@ -157,6 +157,9 @@ func TestNeverReady(t *testing.T) {
 	w.deploy("ready", "current")
 	w.write(map[string]string{"services/x/x.service": strings.Replace(sleeper, "[Service]\n", "[Service]\nType=notify\nTimeoutStartSec=3\n", 1)})
 	w.deploy("never ready", "rolled-back")
+	if out := w.bellhop("status"); !strings.Contains(out, "did not say READY=1 within its TimeoutStartSec=3") {
+		t.Errorf("status does not tell what was waited for:\n%s", out)
+	}
 	if got := on(t, "host1", "systemctl show -P Type -P ActiveState x"); got != "simple\nactive" {
 		t.Errorf("after rollback: %s", got)
 	}

@@ -64,7 +64,8 @@ func (r Retries) Unreached(host string) {
 			return
 		}
 		h, known := r.History.Host(host)
-		if life.Err() == nil && known && h.IsUnheard() {
+		isWaiting := h.IsUnheard() || h.State == history.Failed // what stays open of a run before may be undone by now
+		if life.Err() == nil && known && isWaiting {
 			r.Ring("retry of " + host)
 		}
 	})

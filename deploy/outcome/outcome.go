@@ -74,6 +74,10 @@ func (oc Outcomes) Of(run string, hp *plan.HostPlan, o push.Outcome) (e history.
 		}
 	}
 
+	var notUndone *push.NotUndoneError
+	if errors.As(o.Err, &notUndone) { // the host is in no good state, and is tried again like one that is away
+		e.State = history.Failed
+	}
 	if h := whatHelps(o.Err); h != "" {
 		e.Error += "\n" + h
 	}

@@ -95,12 +95,15 @@ func (s *Session) ofLost(j *Job, filter *Filter) *bundle.Result {
 }
 
 // waitForOther waits for the end of the run that is at work there. Then the next hello says what stands, and
-// what came of that run.
+// what came of that run. A *NotUndoneError says that it has no end yet.
 func (s *Session) waitForOther(ctx context.Context, c *Confirmation, filter *Filter) error {
 	s.Confirm(c)
-	_, err := s.attach(s.Hello.Open, filter)
+	res, err := s.attach(s.Hello.Open, filter)
 	if err != nil && ctx.Err() != nil {
 		return s.why(err)
+	}
+	if err == nil && res.Outcome == bundle.OutcomeFailed {
+		return &NotUndoneError{Run: res.Run, Why: res.Error}
 	}
 
 	return errBusy

@@ -14,6 +14,7 @@ package push
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -238,6 +239,20 @@ func (j *Job) step(name string) {
 
 // errBusy says that a run which was at work on the host has ended now.
 var errBusy = errors.New("another run was at work")
+
+// A NotUndoneError says that nothing can begin on a host, since a run before could not be undone whole. The
+// host tries again at each contact.
+type NotUndoneError struct {
+	Run string // the run before
+	Why string // why that failed, and what is in the way of its undo
+}
+
+func (e *NotUndoneError) Error() string {
+	return fmt.Sprintf("run %s could not be undone whole there, and nothing else can begin until it is: %s", e.Run, e.Why)
+}
+
+// Is says that the host is busy with that run.
+func (e *NotUndoneError) Is(target error) bool { return target == errBusy }
 
 func isBusy(res *bundle.Result, err error) bool {
 	return errors.Is(err, errBusy) || err == nil && isRefused(res, bundle.RefusedBusy)

@@ -159,7 +159,8 @@ func (u *watched) ended(s machine.UnitState) error {
 
 // more is what else is known of how it ended.
 func (u *watched) more(s machine.UnitState) string {
-	if u.explain == nil {
+	hasStarted := u.wasUp && s.Result == "timeout" // it was a stop that took too long
+	if u.explain == nil || hasStarted {
 		return ""
 	}
 	return u.explain(u.Name, s)
@@ -187,7 +188,7 @@ func (u *watched) failure(err error) Failure {
 // tooLate says what a unit is still at when its time is over.
 func (u *watched) tooLate(v verdict, limit time.Duration) error {
 	if v == starts {
-		return fmt.Errorf("it is still starting (%s) after %v", u.last.Sub, limit.Round(time.Second))
+		return fmt.Errorf("it is still starting (%s) after %v%s", u.last.Sub, limit.Round(time.Second), u.more(u.last))
 	}
 	return fmt.Errorf("it is still %s (%s) after %v", u.last.Active, u.last.Sub, limit.Round(time.Second))
 }
