@@ -278,6 +278,37 @@ func TestMoreBadServices(t *testing.T) {
 	}
 }
 
+// Of two services that fail in one try, each is told its own reason, in the sentence that one alone would
+// have, and what was seen of both is kept.
+func TestReasonsOfTwoBadServices(t *testing.T) {
+	w := newWorld(t, "a")
+	numbered(w, "a", 4, "one\n")
+	w.push("first", history.OutcomeDone)
+	numbered(w, "a", 4, "two\n")
+	breaks(w, "s01")
+	breaks(w, "s02")
+	w.machines["a"].Say("s01.service", "one says why")
+	w.machines["a"].Say("s02.service", "two says why")
+	r := w.push("second", history.OutcomePartial)
+
+	states := w.state("a").Services
+	for _, s := range states[1:3] {
+		want := "unit " + s.Name + ".service: it is failed (exit-code, status=1/FAILURE)"
+		if s.State != services.Held || s.Error == nil || *s.Error != want {
+			t.Errorf("service %s is %s: %v, want held back by %q", s.Name, s.State, s.Error, want)
+		}
+	}
+
+	var seen []string
+	for _, e := range r.Hosts[0].Evidence {
+		seen = append(seen, *e.Service+": "+strings.Join(e.Lines, " "))
+	}
+	slices.Sort(seen)
+	if want := []string{"s01: one says why", "s02: two says why"}; !slices.Equal(seen, want) {
+		t.Errorf("evidence %q, want %q", seen, want)
+	}
+}
+
 // oneAfterTheOther has the service of number i be the i-th to fail in the runs from now on: the first
 // by its unit, the others by their probes once the one before is left out.
 func oneAfterTheOther(w *world, i int) {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -83,6 +84,9 @@ func call[Out any](ctx context.Context, c *Client, name string, body io.Reader, 
 	}
 
 	res, err := c.hc.Do(req)
+	if err != nil && isGone(err) {
+		return out, gone(name)
+	}
 	if err != nil {
 		return out, fmt.Errorf("%s: ask the server: %w", name, err)
 	}
@@ -108,8 +112,8 @@ func readAnswer[Out any](r io.Reader, name string, event func(json.RawMessage)) 
 			Exit          int
 		}
 		switch err := dec.Decode(&l); {
-		case errors.Is(err, io.EOF):
-			return out, fmt.Errorf("%s: the server went away before it answered", name)
+		case err != nil && isGone(err):
+			return out, gone(name)
 		case err != nil:
 			return out, fmt.Errorf("%s: read the server's answer: %w", name, err)
 		case l.Error != "":
@@ -120,4 +124,17 @@ func readAnswer[Out any](r io.Reader, name string, event func(json.RawMessage)) 
 			event(l.Event)
 		}
 	}
+}
+
+// isGone says that an error of a connection means that the server ended. A verb whose own context ended has
+// another error.
+func isGone(err error) bool {
+	ends := []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNREFUSED}
+	return slices.ContainsFunc(ends, func(end error) bool { return errors.Is(err, end) })
+}
+
+// gone is the error of a verb whose server ended before it answered.
+func gone(name string) error {
+	return &Error{Message: name + ": the server ended before it answered", Exit: 1,
+		Hint: "what it began on a host goes on there, and the server takes it up when it runs again: bellhop status, then bellhop history"}
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/hmac"
@@ -622,6 +623,52 @@ func TestPageIsForBrowsers(t *testing.T) {
 		if w := ask(s.Admin(), httptest.NewRequest("GET", "http://localhost"+path, nil)); w.Code != 401 || strings.Contains(w.Body.String(), "page") {
 			t.Errorf("without a token %s: %d %s", path, w.Code, w.Body)
 		}
+	}
+}
+
+// A server that ends while it answers is told as that, with what to do, and not as the end of a file.
+func TestServerEndsInAVerb(t *testing.T) {
+	for name, answer := range map[string]string{
+		"before it says anything": "",
+		"before its events":       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"within an event":         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n{\"event\":{\"step\":\"pl",
+		"after an event":          "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n18\r\n{\"event\":{\"step\":\"plan\"}}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, err := os.MkdirTemp("", "bh")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer os.RemoveAll(dir)
+			socket, err := net.Listen("unix", filepath.Join(dir, SocketName))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer socket.Close()
+			go func() {
+				for {
+					c, err := socket.Accept()
+					if err != nil {
+						return
+					}
+					if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+						io.WriteString(c, answer)
+					}
+					c.Close()
+				}
+			}()
+
+			client, err := Dial(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			_, err = Call[struct{}](t.Context(), client, "deploy", nil, func(json.RawMessage) {})
+			var far *Error
+			if !errors.As(err, &far) || far.Message != "deploy: the server ended before it answered" || far.Hint == "" || far.Exit != 1 {
+				t.Errorf("Call = %#v, want that the server ended, and what to do", err)
+			}
+		})
 	}
 }
 

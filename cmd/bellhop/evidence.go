@@ -60,13 +60,16 @@ func joinPlain(a, b string) string {
 	return a + ", " + b
 }
 
-// printFailingLines prints, for each host that has evidence, the one line that is likely to tell why, and
-// at the end what shows the rest.
+// printFailingLines prints, for each service that failed on a host, the one line that is likely to tell why,
+// and at the end what shows the rest.
 func printFailingLines(w io.Writer, p paint, indent string, r *history.Run) {
 	var lines []causes.Error
 	for _, res := range r.Hosts {
-		if len(res.Evidence) > 0 {
-			lines = append(lines, causes.Error{Host: res.Name, Text: failingLine(res.Evidence[0])})
+		told := map[string]bool{} // services
+		for _, e := range res.Evidence {
+			if service := or(e.Service, ""); !told[service] {
+				told[service], lines = true, append(lines, causes.Error{Host: res.Name, Text: failingLine(e)})
+			}
 		}
 	}
 	if len(lines) == 0 {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
+	"bellhop/internal/history"
 	"bellhop/internal/history/results"
 )
 
@@ -33,5 +35,20 @@ func TestFailingLine(t *testing.T) {
 		if got := failingLine(results.Evidence{Unit: &unit, Result: new("exit-code"), Lines: lines}); got != want {
 			t.Errorf("failingLine = %q, want %q", got, want)
 		}
+	}
+}
+
+// Each service that failed on a host has its line, and one alone.
+func TestFailingLineOfEachService(t *testing.T) {
+	seen := func(service, unit, line string) results.Evidence {
+		return results.Evidence{Service: &service, Unit: &unit, Lines: []string{line}}
+	}
+	r := &history.Run{ID: "r1", Hosts: []history.RunResult{{Name: "web1", Evidence: []results.Evidence{
+		seen("db", "db.service", "no disk"), seen("db", "db-backup.service", "no db"), seen("web", "web.service", "no port")}}}}
+	var out strings.Builder
+	printFailingLines(&out, false, "  ", r)
+	want := "  web1: db.service: no disk\n  web1: web.service: no port\n  more of it: bellhop history r1 --evidence\n"
+	if out.String() != want {
+		t.Errorf("printFailingLines:\n%swant\n%s", out.String(), want)
 	}
 }

@@ -120,11 +120,17 @@ type EvidenceOf[T text] struct {
 	Probe   T   `json:"probe,omitempty"`  // the probe that failed, as Probe.Name has it
 	Result  T   `json:"result,omitempty"` // of the unit as systemd names it, or what was wrong with the answer
 	Exit    int `json:"exit,omitempty"`   // exit code or signal of a unit, status of an HTTP answer
+	Why     T   `json:"why,omitempty"`    // the sentence that the error of the run has about it
 	Lines   []T `json:"lines,omitempty"`  // the last 50 lines of the unit's journal, or the answer's first 2 KiB
 }
 
-// EvidenceLine is what was seen of one thing, in a line: "unit web.service: exit-code (3)".
+// EvidenceLine is what was seen of one thing, in a line: what the host said of it, or, where it is an older
+// helper that says nothing, "unit web.service: exit-code (3)".
 func EvidenceLine(e Evidence) string {
+	if e.Why != "" {
+		return e.Why
+	}
+
 	what := "unit " + e.Unit
 	if e.Probe != "" {
 		what = "probe " + e.Probe

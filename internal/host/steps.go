@@ -95,7 +95,7 @@ func (r *run) stepsFailed(ctx context.Context, outcomes []before.Outcome) error 
 		errs = append(errs, err)
 		due.Services = append(due.Services, o.Service)
 		unit := before.Unit(o.Service)
-		e.Put(bundle.Evidence{Service: o.Service, Unit: unit, Result: o.Result, Exit: o.Exit}, e.LinesOf(ctx, unit, o.Invocation))
+		e.Put(bundle.Evidence{Service: o.Service, Unit: unit, Result: o.Result, Exit: o.Exit, Why: err.Error()}, e.LinesOf(ctx, unit, o.Invocation))
 	}
 	if len(errs) == 0 {
 		return nil

@@ -22,7 +22,7 @@ func Containers(ctx context.Context, e containers.Engine, since time.Time, host 
 			due.Services = append(due.Services, f.Service)
 		}
 
-		one := bundle.Evidence{Service: f.Service, Unit: f.Name, Result: f.State.Status, Exit: f.State.Exit}
+		one := bundle.Evidence{Service: f.Service, Unit: f.Name, Result: f.State.Status, Exit: f.State.Exit, Why: f.Err.Error()}
 		seen.Put(one, e.Logs(ctx, f.State.ID, since, MostLines))
 	}
 

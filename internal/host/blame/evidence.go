@@ -39,6 +39,9 @@ func Mask(all []bundle.Evidence, take func(string) string) []bundle.Evidence {
 		if all[i].Result != "" {
 			all[i].Result = take(all[i].Result)
 		}
+		if all[i].Why != "" {
+			all[i].Why = take(all[i].Why)
+		}
 		all[i].Lines = mask.Lines(take, all[i].Lines)
 	}
 	return all
@@ -68,11 +71,23 @@ func (e *Gatherer) Add(ctx context.Context, f health.Failure) {
 		if f.Answer.Invocation != "" {
 			lines = e.LinesOf(ctx, f.Answer.Unit, f.Answer.Invocation)
 		}
-		e.Put(bundle.Evidence{Service: f.Service, Probe: f.Probe.Name(), Result: f.Answer.Wrong, Exit: f.Answer.Status}, lines)
+		e.Put(bundle.Evidence{Service: f.Service, Probe: f.Probe.Name(), Result: f.Answer.Wrong, Exit: f.Answer.Status, Why: whyOf(f.Err)}, lines)
 		return
 	}
-	one := bundle.Evidence{Service: f.Service, Unit: f.Unit, Result: f.State.Result, Exit: cmp.Or(f.State.Exit.Signal, f.State.Exit.Status)}
+	one := bundle.Evidence{Service: f.Service, Unit: f.Unit, Result: f.State.Result, Exit: cmp.Or(f.State.Exit.Signal, f.State.Exit.Status), Why: whyOf(f.Err)}
 	e.Put(one, e.LinesOf(ctx, f.Unit, f.State.Invocation))
+}
+
+// whyOf is the sentence about a failure, cut where it is very long.
+func whyOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := err.Error()
+	if len(text) > evidenceLine {
+		text = strings.ToValidUTF8(text[:evidenceLine], "") + "…"
+	}
+	return text
 }
 
 // LinesOf are the last lines that a unit wrote in one life, else in any of the run.
@@ -92,7 +107,7 @@ func (e *Gatherer) LinesOf(ctx context.Context, unit, invocation string) []strin
 // Put adds one with as many of its last lines as there is room for.
 func (e *Gatherer) Put(one bundle.Evidence, lines []string) {
 	const cost = 64 // of an entry, beside its texts
-	e.size += len(one.Service) + len(one.Unit) + len(one.Probe) + len(one.Result) + cost
+	e.size += len(one.Service) + len(one.Unit) + len(one.Probe) + len(one.Result) + len(one.Why) + cost
 	if e.size > bundle.MaxEvidence {
 		return
 	}
