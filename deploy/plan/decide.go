@@ -93,10 +93,11 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 	isPersons := chosen && p.Request.isPersons()
 	isCancelled := known.cancelled && !isPersons
 	isLeftOut := known.stopped && !retry || isCancelled
+	mayBeMended := retry && last.State == history.HeldBack // a unit that was masked may be free by now
 
 	switch {
 	case isCurrent(hp.Bundle, last) && !wantsHeld:
-		hp.State, hp.Follows, hp.Push = history.Current, true, asked
+		hp.State, hp.Follows, hp.Push = history.Current, true, asked || mayBeMended
 	case failed && !tryFailed:
 		hp.State, hp.Error, hp.Reason = failure.State, failure.Error, failure.Reason
 	case isLeftOut:

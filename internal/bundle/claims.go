@@ -115,6 +115,13 @@ func claimsOf(m *Manifest) claims {
 	return c
 }
 
+// GroupClaimants are the services whose users are to be in a group that must exist, by name; none where that is
+// not known.
+func (m *Manifest) GroupClaimants(group string) []string {
+	c := claimsOf(m)
+	return slices.DeleteFunc(slices.Clone(c.of(GroupThing(group))), func(s string) bool { return s == "" })
+}
+
 // accounts adds users, and groups: the group of a user is that of the user's service.
 func (c claims) accounts(m *Manifest) {
 	for _, g := range m.Groups {

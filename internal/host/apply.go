@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/blame"
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
@@ -154,28 +155,13 @@ func (r *run) preflight(ctx context.Context) error {
 		}
 		return err
 	}
-	if r.w, err = plan.Make(ctx, r.m, &r.offer, now, keyfiles.Of(r.m).Staged(r.offer.Run)); err != nil {
+	if r.w, err = plan.Whole(ctx, r.m, &r.offer, now, keyfiles.Of(r.m).Staged(r.offer.Run), r.giveUp); err != nil {
 		return err
 	}
 
 	r.offer = *r.w.Offer // without what is held
 	r.w.WarnOfKeyPlace(ctx)
-	for _, n := range r.offer.Manifest.Needs {
-		if !r.m.Accounts.Command(n.Command) {
-			return check.RefuseServices([]string{n.Service}, fmt.Errorf("service %s needs the command %s", n.Service, n.Command))
-		}
-	}
-
-	if !r.giveUp {
-		if err := r.w.CheckPrune(); err != nil {
-			return err
-		}
-	}
-	if err := r.w.PlanUnits(ctx); err != nil {
-		return err
-	}
-
-	for _, step := range []func(context.Context) error{r.w.CheckUnitFiles, func(context.Context) error { return r.w.CheckBusy() }, r.prepare, r.checkQuadlets} {
+	for _, step := range []func(context.Context) error{r.prepare, r.checkQuadlets} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -423,7 +409,7 @@ func (r *run) changedMeanwhile(p *owned.Change, is owned.Sight) {
 
 func (r *run) files(context.Context) error {
 	if err := r.m.ReplaceFiles(without(r.w.Puts, "/sysusers.d/"), r.replaced); err != nil {
-		return err
+		return r.ofPath(err)
 	}
 
 	emptied := r.w.Emptied()
@@ -432,6 +418,19 @@ func (r *run) files(context.Context) error {
 		return slices.Contains(emptied, d) && !slices.Contains(stay, d)
 	})
 	return nil
+}
+
+// ofPath makes an error about one path due to the service that the path belongs to.
+func (r *run) ofPath(err error) error {
+	var at *owned.ChangeError
+	if !errors.As(err, &at) || !at.IsOfPath() {
+		return err
+	}
+	service := r.w.ServiceAt(at.Path)
+	if service == "" {
+		return err
+	}
+	return &blame.Error{Err: err, Services: []string{service}}
 }
 
 func (r *run) placeKeys(ctx context.Context) error {

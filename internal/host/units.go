@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -45,7 +44,7 @@ func (r *units) stop(ctx context.Context) error {
 
 		for _, n := range stop {
 			if s := states[n]; s.Running() || s.Active == "deactivating" {
-				return fmt.Errorf("unit %s does not stop: %w", n, s.Why(r.failed[n]))
+				return blame.Join([]error{blame.Unit(n, "it does not stop: %w", s.Why(r.failed[n]))}, r.w.ServiceWith)
 			}
 			delete(r.failed, n)
 		}
@@ -62,7 +61,7 @@ func (r *units) stop(ctx context.Context) error {
 func (r *units) reload(ctx context.Context) error {
 	u := &r.w.Units
 	if len(u.Enable) > 0 {
-		if err := r.m.Systemd.Enable(ctx, u.Enable); err != nil {
+		if err := r.enable(ctx, u.Enable); err != nil {
 			return err
 		}
 	}
@@ -77,6 +76,26 @@ func (r *units) reload(ctx context.Context) error {
 	}
 
 	return r.usable(ctx)
+}
+
+// enable enables units. Where systemd refuses, it says for all of them at once, and which one it is about is
+// found by asking for each.
+func (r *units) enable(ctx context.Context, names []string) error {
+	all := r.m.Systemd.Enable(ctx, names)
+	if all == nil {
+		return nil
+	}
+
+	var bad []error
+	for _, n := range names {
+		if err := r.m.Systemd.Enable(ctx, []string{n}); err != nil {
+			bad = append(bad, blame.Unit(n, "%w", err))
+		}
+	}
+	if len(bad) == 0 {
+		return all
+	}
+	return blame.Join(bad, r.w.ServiceWith)
 }
 
 // usable asks whether systemd can use the unit files that changed. What runs goes on running under

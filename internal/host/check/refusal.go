@@ -11,7 +11,9 @@ type Refusal struct {
 	Why string // bundle.RefusedBase …
 	// Services are those that it is due to; empty when that is not known.
 	Services []string
-	Err      error // what is wrong
+	// Seen is, where there are several of them, what is wrong with each.
+	Seen []bundle.Evidence
+	Err  error // what is wrong
 }
 
 func (r *Refusal) Error() string { return r.Err.Error() }

@@ -349,7 +349,7 @@ func (s *session) refuse(run string, err error) error {
 	res := &bundle.Result{Run: run, Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBundle, Error: err.Error()}
 	var no *check.Refusal
 	if errors.As(err, &no) {
-		res.Refused, res.Failing = no.Why, no.Services
+		res.Refused, res.Failing, res.Evidence = no.Why, no.Services, no.Seen
 	} else {
 		res.Outcome, res.Refused = bundle.OutcomeFailed, ""
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -93,7 +94,7 @@ func (in *replacer) run(changes []Change) error {
 
 	for _, p := range changes {
 		if err := in.write(p, files <= fewFiles); err != nil {
-			return fmt.Errorf("write %s: %w", p.Path, Locked(err))
+			return &ChangeError{p.Path, fmt.Errorf("write %s: %w", p.Path, Locked(err))}
 		}
 	}
 
@@ -105,7 +106,7 @@ func (in *replacer) run(changes []Change) error {
 
 	for _, p := range changes {
 		if err := in.move(p); err != nil {
-			return fmt.Errorf("replace %s: %w", p.Path, Locked(err))
+			return &ChangeError{p.Path, fmt.Errorf("replace %s: %w", p.Path, Locked(err))}
 		}
 		in.step(p.Path, in.stamp(p))
 	}
@@ -117,6 +118,23 @@ func (in *replacer) run(changes []Change) error {
 	}
 
 	return nil
+}
+
+// A ChangeError says that one path could not be changed.
+type ChangeError struct {
+	Path string
+	Err  error
+}
+
+func (e *ChangeError) Error() string { return e.Err.Error() }
+
+func (e *ChangeError) Unwrap() error { return e.Err }
+
+// IsOfPath says that what is in the way is at that path alone, such as a file that is immutable or a mount
+// point. A disk that is full or broken is in the way of others too.
+func (e *ChangeError) IsOfPath() bool {
+	of := []error{unix.EPERM, unix.EBUSY, unix.ENOTDIR, unix.EISDIR, unix.ELOOP, unix.ENOTEMPTY, unix.ETXTBSY}
+	return slices.ContainsFunc(of, func(errno error) bool { return errors.Is(e.Err, errno) })
 }
 
 // Locked says what root is denied for: somebody took the right from everyone.

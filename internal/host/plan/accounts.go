@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,16 +31,14 @@ func (w *Plan) planAccounts() error {
 			return err
 		}
 		if err := w.userCheck().checkHome(u); err != nil {
-			return check.Refuse(bundle.RefusedBundle, "%w", err)
+			if err := w.refuse(u.Service, err); err != nil {
+				return err
+			}
 		}
 	}
 
-	for _, g := range b.Groups {
-		_, ok, err := w.m.Accounts.Group(g)
-		missing := err == nil && !ok
-		if missing && !groups[g] && !w.ownSysusers() {
-			return check.Refuse(bundle.RefusedBundle, "extra_groups: the host has no group %s, and no user of the bundle makes it", g)
-		}
+	if err := w.checkGroups(groups); err != nil {
+		return err
 	}
 
 	for g := range groups {
@@ -53,18 +52,21 @@ func (w *Plan) planAccounts() error {
 
 	known := maps.Clone(users)
 	for _, f := range b.Files {
-		if err := w.checkOwner("file "+f.Path, f.User, f.Group, known, groups); err != nil {
+		if err := w.refuseFor(f.Service, w.checkOwner("file "+f.Path, f.User, f.Group, known, groups)); err != nil {
 			return err
 		}
 	}
 
 	for _, k := range b.Keys {
 		err := w.checkOwner("key "+k.Name, k.User, k.Group, known, groups)
-		if err != nil && b.System == nil {
-			return err
-		}
-		if w.lateOwner == nil {
+		if b.System != nil && w.lateOwner == nil {
 			w.lateOwner = err
+		}
+		if b.System != nil {
+			continue
+		}
+		if err := w.refuseFor(k.Service, err); err != nil {
+			return err
 		}
 	}
 
@@ -81,7 +83,7 @@ func (w *Plan) ownSysusers() bool {
 
 func (w *Plan) planUser(u bundle.User) error {
 	if err := w.userCheck().checkIDs(u); err != nil {
-		return err
+		return w.refuseFor(u.Service, err)
 	}
 
 	a, ok, err := w.m.Accounts.User(u.Name)
@@ -98,7 +100,7 @@ func (w *Plan) planUser(u bundle.User) error {
 		w.Accounts = append(w.Accounts, a)
 		if a.Home != u.Home {
 			if err := w.userCheck().checkMove(u.Name, a.Home, u.Home); err != nil {
-				return check.Refuse(bundle.RefusedBundle, "%w", err)
+				return w.refuse(u.Service, err)
 			}
 		}
 		if a.Home != u.Home && a.Home != "/" {
@@ -110,17 +112,41 @@ func (w *Plan) planUser(u bundle.User) error {
 		a.Group, a.Home = u.Group, u.Home
 		w.Usermods = append(w.Usermods, a)
 	default:
-		return check.Refuse(bundle.RefusedBundle, "user %[1]s was on the host before bellhop, with group %[2]s and home %[3]s, and bellhop changes no such user: leave user: out of service.yaml "+
+		return w.refuse(u.Service, fmt.Errorf("user %[1]s was on the host before bellhop, with group %[2]s and home %[3]s, and bellhop changes no such user: leave user: out of service.yaml "+
 			"and write User=%[1]s into the unit, and user: %[1]s at its keys and files; or write user: { name: %[1]s, group: %[2]s, home: %[3]s } to give its home to the service",
-			u.Name, a.Group, a.Home)
+			u.Name, a.Group, a.Home))
 	}
 
 	return nil
 }
 
-// CheckBusy refuses to move the home of a user as whom something runs that this run does not stop:
+// checkGroups refuses services whose users are to be in a group that the host does not have and that nobody
+// makes. made are the groups that the bundle makes.
+func (w *Plan) checkGroups(made map[string]bool) error {
+	for _, g := range w.Offer.Manifest.Groups {
+		_, ok, err := w.m.Accounts.Group(g)
+		missing := err == nil && !ok
+		if !missing || made[g] || w.ownSysusers() {
+			continue
+		}
+
+		why := fmt.Errorf("extra_groups: the host has no group %s, and no user of the bundle makes it", g)
+		services := w.Offer.Manifest.GroupClaimants(g)
+		if len(services) == 0 {
+			services = []string{""}
+		}
+		for _, s := range services {
+			if err := w.refuse(s, why); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkBusy refuses to move the home of a user as whom something runs that this run does not stop:
 // usermod would refuse it later, when other things have changed.
-func (w *Plan) CheckBusy() error {
+func (w *Plan) checkBusy(context.Context) error {
 	for i, a := range w.Usermods {
 		if a.Home == w.Accounts[i].Home {
 			continue
@@ -147,8 +173,17 @@ func (w *Plan) CheckBusy() error {
 			names = append(names, fmt.Sprintf("%d more", more))
 		}
 
-		return check.Refuse(bundle.RefusedBundle, "user %s: its home can't move from %s to %s while this runs as it: %s; end that, then bellhop deploy --retry",
+		service := ""
+		for _, u := range w.Offer.Manifest.Users {
+			if u.Name == a.Name {
+				service = u.Service
+			}
+		}
+		why := fmt.Errorf("user %s: its home can't move from %s to %s while this runs as it: %s; end that, then bellhop deploy --retry",
 			a.Name, w.Accounts[i].Home, a.Home, strings.Join(names, ", "))
+		if err := w.refuse(service, why); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host/check"
 	"bellhop/internal/host/owned"
 )
 
@@ -26,13 +25,13 @@ func (h heldService) String() string {
 	return fmt.Sprintf("service %s is left as it is: %v", h.service, h.why)
 }
 
-// block makes err the fault of the service that p belongs to, where somebody but root is to blame.
-// Any other error refuses the host.
+// block makes err the fault of the service that p belongs to. Where somebody but root is to blame, the service is
+// held here; else it is refused, and without a service the host is.
 func (w *Plan) block(p string, err error) error {
 	var blocked *owned.BlockedError
 	service := w.wanted[p].service
 	if service == "" || !errors.As(err, &blocked) {
-		return check.Refuse(bundle.RefusedBundle, "%w", err)
+		return w.refuse(service, err)
 	}
 	return &heldError{heldService{service, err}}
 }
@@ -46,17 +45,33 @@ func (e *heldError) Unwrap() error { return e.why }
 
 // Holds says that a service is held.
 func (w *Plan) Holds(service string) bool {
-	return service != "" && slices.ContainsFunc(w.held, func(h heldService) bool { return h.service == service })
+	return service != "" && isHeld(w.held, service)
 }
 
-// Held tells of all services that are held; nil when none is.
+// isHeld says that a service is one of those held already.
+func isHeld(held []heldService, service string) bool {
+	return slices.ContainsFunc(held, func(h heldService) bool { return h.service == service })
+}
+
+// heldHere are the services that are held though the offer wants something else of them than the host holds.
+func (w *Plan) heldHere() (all []heldService) {
+	for _, h := range w.held {
+		if !w.isHeldBack(h.service) {
+			all = append(all, h)
+		}
+	}
+	return all
+}
+
+// Held tells of all services that are held though the offer wants something else of them; nil when none is.
 func (w *Plan) Held() error {
-	if len(w.held) == 0 {
+	held := w.heldHere()
+	if len(held) == 0 {
 		return nil
 	}
 
 	var lines []string
-	for _, h := range w.held {
+	for _, h := range held {
 		lines = append(lines, h.String())
 	}
 
@@ -66,7 +81,7 @@ func (w *Plan) Held() error {
 // Digest is what the record says of the bundle: that of the offer only when all of it was done.
 func (w *Plan) Digest() string {
 	switch {
-	case len(w.held) == 0:
+	case len(w.heldHere()) == 0:
 		return w.Offer.Digest
 	case w.Old.Exists && w.Nothing(): // a key's value is in no manifest
 		return w.Old.Digest

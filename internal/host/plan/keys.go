@@ -2,8 +2,10 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/check"
@@ -23,12 +25,27 @@ func CheckSealing(ctx context.Context, m state.Dir, o *bundle.Offer) error {
 			return fmt.Errorf("ask systemd: %w", err)
 		}
 		if v < bundle.SealingSystemd {
-			return check.Refuse(bundle.RefusedBundle, "key %s: persist: sealed needs systemd %d, and this host has %d", k.Name, bundle.SealingSystemd, v)
+			return refuseSealed(o.Manifest.Keys, v)
 		}
 
 		return nil
 	}
 	return nil
+}
+
+// refuseSealed refuses the services of the keys that a host with that systemd can't seal.
+func refuseSealed(keys []bundle.Key, version int) error {
+	var names []string
+	var errs []error
+	for _, k := range keys {
+		if k.Seal {
+			names = append(names, k.Service)
+			errs = append(errs, fmt.Errorf("key %s: persist: sealed needs systemd %d, and this host has %d", k.Name, bundle.SealingSystemd, version))
+		}
+	}
+
+	slices.Sort(names)
+	return check.RefuseServices(slices.Compact(names), errors.Join(errs...))
 }
 
 // WarnOfKeyPlace warns of a host that keeps keys on a tmpfs, which the kernel may write to swap.
@@ -79,7 +96,8 @@ func (w *Plan) planKeys(staged func(string) bool) error {
 
 	for _, k := range w.Offer.Manifest.Keys {
 		paths[k.Path] = true
-		if w.Holds(k.Service) {
+		stays := w.Holds(k.Service) && !w.isHeldBack(k.Service)
+		if stays {
 			continue
 		}
 

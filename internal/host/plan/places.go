@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -10,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host/check"
 	"bellhop/internal/host/owned"
 	"bellhop/internal/host/state"
 )
@@ -140,10 +140,17 @@ func (w *Plan) checkPlaces(wanted map[string]desire) error {
 
 		own := wanted[p].trigger != "" && strings.HasPrefix(wanted[p].trigger, bundle.KindSystem+":")
 		if err := badPlace(p, reached, units); err != nil && !own {
-			return check.Refuse(bundle.RefusedBundle, "%s: %w", p, err)
+			if err := w.refuse(wanted[p].service, fmt.Errorf("%s: %w", p, err)); err != nil {
+				return err
+			}
+			continue
 		}
 		if other, ok := taken[reached]; ok {
-			return check.Refuse(bundle.RefusedBundle, "%s and %s are one path on this host, %s", other, p, reached)
+			why := fmt.Errorf("%s and %s are one path on this host, %s", other, p, reached)
+			if err := errors.Join(w.refuse(wanted[p].service, why), w.refuse(wanted[other].service, why)); err != nil {
+				return err
+			}
+			continue
 		}
 
 		taken[reached] = p

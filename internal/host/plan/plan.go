@@ -18,18 +18,19 @@ import (
 
 // A Plan is everything that one run does, known before anything is touched.
 type Plan struct {
-	m      state.Dir
-	ctx    context.Context // of the plan
-	held   []heldService   // whose entries stay as they are
-	Offer  *bundle.Offer
-	Old    state.Generation // the current generation, adopted things among it
-	Next   state.OwnedList  // the owned list when the run is done
-	Puts   []owned.Change
-	wanted map[string]desire
-	Own    map[string][]byte // bytes of bellhop's own units, by digest
-	Dirs   []string          // folders that will be made
-	Keys   []state.KeyMove
-	diff   []bundle.Change
+	m       state.Dir
+	ctx     context.Context  // of the plan
+	held    []heldService    // whose entries stay as they are
+	refused []refusedService // that can't be brought
+	Offer   *bundle.Offer
+	Old     state.Generation // the current generation, adopted things among it
+	Next    state.OwnedList  // the owned list when the run is done
+	Puts    []owned.Change
+	wanted  map[string]desire
+	Own     map[string][]byte // bytes of bellhop's own units, by digest
+	Dirs    []string          // folders that will be made
+	Keys    []state.KeyMove
+	diff    []bundle.Change
 
 	LeavingAbove map[string]string      // the leaving file above a path that is a folder's from now on
 	Cleared      map[string]bool        // folders that leave whole, since a file takes their place
@@ -58,6 +59,32 @@ type Plan struct {
 // staged tells whether the value of a key was brought. A service one of whose paths is blocked is held, and
 // the others are planned again.
 func Make(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Generation, staged func(key string) bool) (*Plan, error) {
+	return makeAnd(ctx, m, o, now, staged, func(*Plan) error { return nil })
+}
+
+// Whole is Make, with what systemd is to do and all that can be found wrong with the host's part of it.
+// giveUp says that the host is given back: then nothing of it stays, and no guard asks whether that is meant.
+func Whole(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Generation, staged func(key string) bool, giveUp bool) (*Plan, error) {
+	return makeAnd(ctx, m, o, now, staged, func(w *Plan) error {
+		if err := w.checkNeeds(); err != nil {
+			return err
+		}
+		if !giveUp {
+			if err := w.CheckPrune(); err != nil {
+				return err
+			}
+		}
+		for _, step := range []func(context.Context) error{w.PlanUnits, w.checkUnitFiles, w.checkBusy} {
+			if err := step(ctx); err != nil {
+				return err
+			}
+		}
+		return w.Refused()
+	})
+}
+
+// makeAnd is Make, and then more. more may find a service that is to be held.
+func makeAnd(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Generation, staged func(key string) bool, more func(*Plan) error) (*Plan, error) {
 	old, err := adopt(ctx, m, now, o.Last)
 	if err != nil {
 		return nil, err
@@ -66,12 +93,18 @@ func Make(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Generatio
 	var held []heldService
 	for {
 		w, err := makeWithoutHeld(ctx, m, o, old, staged, held)
-		var more *heldError
-		if !errors.As(err, &more) || slices.Contains(held, more.heldService) {
+		if err == nil {
+			err = more(w)
+		}
+		var another *heldError
+		if !errors.As(err, &another) {
 			return w, err
 		}
+		if isHeld(held, another.service) {
+			return nil, check.Refuse(bundle.RefusedBundle, "%w", err)
+		}
 
-		held = append(held, more.heldService)
+		held = append(held, another.heldService)
 	}
 }
 
@@ -82,6 +115,12 @@ func makeWithoutHeld(ctx context.Context, m state.Dir, o *bundle.Offer, old stat
 		offer.Manifest = w.withoutHeld(o.Manifest, old.Manifest)
 		if err := check.Manifest(&offer.Manifest); err != nil {
 			return nil, check.Refuse(bundle.RefusedBundle, "%w; and without it the rest does not fit together: %w", w.Held(), err)
+		}
+	}
+
+	for _, h := range w.held {
+		if w.isHeldBack(h.service) {
+			w.Warnings = append(w.Warnings, h.String())
 		}
 	}
 
@@ -97,7 +136,7 @@ func makeWithoutHeld(ctx context.Context, m state.Dir, o *bundle.Offer, old stat
 		}
 	}
 
-	return w, nil
+	return w, w.Refused()
 }
 
 // adopt is the current generation when the record was lost but the deployer remembers: what equals its
@@ -181,7 +220,7 @@ func (w *Plan) planWanted(p string, want desire, is owned.Sight, o state.OwnedPa
 	if err := checkReplaceable(p, is, mine); err != nil && is.Shared {
 		return w.block(p, &owned.BlockedError{Path: p, By: is.By, Err: err})
 	} else if err != nil {
-		return check.Refuse(bundle.RefusedBundle, "%w", err)
+		return w.refuse(want.service, err)
 	}
 
 	edited := is.Entry != o.Now && is.Entry != want.Entry

@@ -19,6 +19,9 @@ func (w *Plan) ServiceWith(unit string) string {
 	return ""
 }
 
+// ServiceAt is the service that a path of the bundle belongs to; "" for none, or where the path leaves.
+func (w *Plan) ServiceAt(path string) string { return w.wanted[path].service }
+
 // ServiceOf is how a service is started and judged: as the bundle says, or the one before where the
 // service leaves.
 func (w *Plan) ServiceOf(name string) (s bundle.Service, stays bool) {

@@ -10,17 +10,14 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host/check"
 	"bellhop/internal/host/owned"
 	"bellhop/internal/unitfile"
 )
 
-// CheckUnitFiles refuses unit files and drop-ins that come or change and hold what the systemd of
+// checkUnitFiles refuses unit files and drop-ins that come or change and hold what the systemd of
 // this host ignores: a key that it does not know would be lost without a word. Only what its
 // version is known to have counts; a systemd newer than the tables may know more.
-func (w *Plan) CheckUnitFiles(ctx context.Context) error {
-	var bad []error
-	var services []string
+func (w *Plan) checkUnitFiles(ctx context.Context) error {
 	seen := map[string]bool{}
 	for _, u := range w.Offer.Manifest.Units {
 		for _, p := range u.Files {
@@ -35,18 +32,16 @@ func (w *Plan) CheckUnitFiles(ctx context.Context) error {
 				return err
 			}
 
-			if len(why) > 0 {
-				services = append(services, u.Service)
+			if len(why) == 0 {
+				continue
 			}
-			bad = append(bad, why...)
+			if err := w.refuse(u.Service, errors.Join(why...)); err != nil {
+				return err
+			}
 		}
 	}
 
-	if len(bad) == 0 {
-		return nil
-	}
-
-	return check.RefuseServices(services, errors.Join(bad...))
+	return nil
 }
 
 // kindOf is the kind of unit that the file p of the unit name is part of: "service", and of a

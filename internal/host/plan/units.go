@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host/check"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/owned"
 	"bellhop/internal/host/state"
@@ -69,7 +68,11 @@ func (w *Plan) PlanUnits(ctx context.Context) error {
 		o, had := old[n]
 		u, has := new[n]
 		if has && st.Masked() {
-			return check.Refuse(bundle.RefusedBundle, "unit %s is masked on the host (%s): systemctl unmask %s there, then bellhop deploy --retry", n, st.Fragment, n)
+			why := fmt.Errorf("unit %s is masked on the host (%s): systemctl unmask %s there, then bellhop deploy --retry", n, st.Fragment, n)
+			if err := w.refuse(u.Service, why); err != nil {
+				return err
+			}
+			continue
 		}
 		if has {
 			w.planUnit(u, o, had, st)
