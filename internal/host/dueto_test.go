@@ -1,8 +1,12 @@
 package host_test
 
 import (
+	"errors"
 	"slices"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/lab"
@@ -43,6 +47,39 @@ func TestFailuresAreDueToServices(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A path that can't be changed and a unit that can't be enabled are due to their service. A disk that is full is
+// due to none.
+func TestTroubleOfOnePathOrUnit(t *testing.T) {
+	for name, tc := range map[string]struct {
+		spoil func(b *box)
+		due   []string
+		says  string
+	}{
+		"an immutable file":          {func(b *box) { b.chown = map[string]error{"/etc/bot.conf": unix.EPERM} }, []string{"bot"}, "write /etc/bot.conf: operation not permitted"},
+		"a mount point":              {func(b *box) { b.chown = map[string]error{"/etc/bot.conf": unix.EBUSY} }, []string{"bot"}, "write /etc/bot.conf"},
+		"a full disk":                {func(b *box) { b.chown = map[string]error{"/etc/bot.conf": unix.ENOSPC} }, nil, "no space left on device"},
+		"an alias that somebody has": {func(b *box) { b.enable = map[string]error{"bot.service": errors.New("File exists")} }, []string{"bot"}, "unit bot.service: File exists"},
+		"two units can't be enabled": {func(b *box) {
+			b.enable = map[string]error{"bot.service": errors.New("x"), "web.service": errors.New("y")}
+		}, []string{"bot", "web"}, "unit web.service: y"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t)
+			tc.spoil(b)
+			got := b.deploy(twoOwners("one", "one"), bundle.OutcomeRolledBack)
+			if !slices.Equal(got.res.Failing, tc.due) || !strings.Contains(got.res.Error, tc.says) {
+				t.Errorf("due to %q, want %q: %s", got.res.Failing, tc.due, got.res.Error)
+			}
+		})
+	}
+}
+
+// twoOwners are the services web and bot, without users or keys.
+func twoOwners(web, bot string) *load {
+	const unit = "[Service]\nExecStart=/x\n[Install]\nWantedBy=multi-user.target\n"
+	return newLoad().service("web.service", unit).file("/etc/web.conf", web).of("web").service("bot.service", unit).file("/etc/bot.conf", bot)
 }
 
 // The record of a composed bundle names the commit of each service, and so do its generations.

@@ -50,6 +50,9 @@ type box struct {
 
 	atStep func(step string) // called at each step of a run that may die
 
+	chown  map[string]error // of a path; nil: it can be given away
+	enable map[string]error // of a unit
+
 	writable func() (*os.File, error) // the place for keys; nil: as it stands
 	openTo   error                    // why others can write there
 }
@@ -212,6 +215,9 @@ func (b *box) Enable(_ context.Context, names []string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, n := range names {
+		if err := b.enable[n]; err != nil {
+			return err
+		}
 		if _, err := os.Stat(b.path(bundle.UnitDir + "/" + n)); err != nil {
 			return fmt.Errorf("enable %s: no unit file", n)
 		}
@@ -387,6 +393,9 @@ func (b *box) Chown(f *os.File, path, user, group string) error {
 	defer b.mu.Unlock()
 	if _, ok := b.users[user]; !ok {
 		return fmt.Errorf("no user %s", user)
+	}
+	if err := b.chown[path]; err != nil {
+		return err
 	}
 	id, err := identify(int(f.Fd()), "")
 	b.owners[id] = [2]string{user, group}
