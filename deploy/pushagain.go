@@ -194,9 +194,8 @@ func (h *hostTries) ringForArch(hp *plan.HostPlan) {
 
 // blame notes which services a try failed for, where nothing of it stays on the host.
 func (t *try) blame(o push.Outcome) {
-	var noPackage *push.PackageError
-	if o.Fate == push.Refused && errors.As(o.Err, &noPackage) {
-		t.failing, t.why, t.mayPass = []string{noPackage.Package.Service}, o.Text, true
+	if services, mayPass := push.DueTo(o.Err); o.Fate == push.Refused {
+		t.failing, t.why, t.mayPass = services, o.Text, mayPass
 	}
 	if o.Fate != push.Ended || o.Result.CutOff {
 		return

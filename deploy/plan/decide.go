@@ -3,6 +3,8 @@ package plan
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"bellhop/deploy/commits"
@@ -89,7 +91,7 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 	failure, failed := known.failureOf(hp)
 	failed = failed && !elsewhere
 	tryFailed := retry || chosen && p.Request.TakeOver
-	missing := tooOld(hp.Bundle, last)
+	missing := firstOf(tooOld(hp.Bundle, last))
 	isPersons := chosen && p.Request.isPersons()
 	isCancelled := known.cancelled && !isPersons
 	isLeftOut := known.stopped && !retry || isCancelled
@@ -139,22 +141,31 @@ func isCurrent(b *fleet.Bundle, last history.Host) bool {
 	return last.Digest == b.Digest || b.Empty() && hadNothing
 }
 
-// tooOld says what of a bundle a host can't do by the systemd that it had at the last contact; ""
-// when it can do all, or is not known. Who asks to contact it finds out whether it was upgraded
+// tooOld says of each service what of it a host can't do by the systemd that it had at the last contact;
+// nothing when it can do all, or is not known. Who asks to contact it finds out whether it was upgraded
 // meanwhile.
-func tooOld(b *fleet.Bundle, last history.Host) string {
+func tooOld(b *fleet.Bundle, last history.Host) map[string]string {
 	const then = "; once it is upgraded: bellhop deploy --retry"
 	if last.Systemd == 0 {
-		return ""
+		return nil
 	}
 
+	all := b.TooNew(last.Systemd)
 	for _, k := range b.Keys {
 		if k.Seal && last.Systemd < bundle.SealingSystemd {
-			return fmt.Sprintf("key %s: persist: sealed needs systemd %d, and the host had %d%s", k.Name, bundle.SealingSystemd, last.Systemd, then)
+			all[k.Service] = fmt.Sprintf("key %s: persist: sealed needs systemd %d, and the host had %d%s", k.Name, bundle.SealingSystemd, last.Systemd, then)
 		}
 	}
+	return all
+}
 
-	return b.TooNew(last.Systemd)
+// firstOf is what is wrong with the first of some services; "" for none.
+func firstOf(all map[string]string) string {
+	names := slices.Sorted(maps.Keys(all))
+	if len(names) == 0 {
+		return ""
+	}
+	return all[names[0]]
 }
 
 // isStuck says that a host was tried with b and could not be brought to hold it. A run by the clock

@@ -205,6 +205,7 @@ func (d Comparer) isolated(ctx context.Context, p *Plan, w *wanted, last history
 	retry := p.Chose(w.host.Name) && p.Request.Retry
 	elsewhere := last.Reach.Elsewhere(routes.Reach(w.host))
 	if !retry && !elsewhere {
+		maps.Copy(failing, tooOld(whole, last))
 		for _, f := range d.Hosts.FailedServices(w.host.Name) {
 			if bundle.ServiceDigest(&whole.Manifest, f.Service) == f.Digest {
 				failing[f.Service] = f.Error
@@ -229,7 +230,7 @@ func (hp *HostPlan) withoutFailing(p *Plan) {
 	switch {
 	case hp.Last.State == history.HeldBack || is.HoldsComposed() || hp.Last.Digest != is.lastGood.Digest:
 		hp.State, hp.services = history.HeldBack, is.Services(p.Snapshot.Commit)
-	case len(is.Whole.Broken()) > 0:
+	case len(is.Whole.Broken())+len(tooOld(is.Whole, hp.Last)) > 0:
 		hp.State, hp.services = history.Refused, is.Failed()
 	default:
 		hp.State, hp.services = history.RolledBack, is.Failed()

@@ -179,23 +179,22 @@ func (b *Bundle) Ingredients() map[string][]byte {
 	return out
 }
 
-// TooNew says which line of b's units the systemd of that version ignores; "" when none, or when the
-// version is 0 for unknown.
-func (b *Bundle) TooNew(version int) string {
-	if b.st == nil {
-		return ""
+// TooNew says of each service which line of its units the systemd of that version ignores, where there is one;
+// of none when the version is 0 for unknown.
+func (b *Bundle) TooNew(version int) map[string]string {
+	all := map[string]string{}
+	if b.st == nil || version == 0 {
+		return all
 	}
-
 	for _, n := range b.st.Needs {
-		if version == 0 || version >= n.Since || b.former.has(n.Service) {
+		if version >= n.Since || b.former.has(n.Service) || all[n.Service] != "" {
 			continue // what is in no table counts as of the one after the newest
 		}
+		help := fmt.Sprintf("; with systemd %d or newer there: bellhop deploy --retry", n.Since)
 		if n.Since > unitfile.NewestSystemd { // most likely a slip: no upgrade is known to help
-			return fmt.Sprintf("%s; the host has systemd %d, which ignores the line: correct it, or take it out", n.Text, version)
+			help = ": correct it, or take it out"
 		}
-		return fmt.Sprintf("%s; the host has systemd %d, which ignores the line; with systemd %d or newer there: bellhop deploy --retry",
-			n.Text, version, n.Since)
+		all[n.Service] = fmt.Sprintf("%s; the host has systemd %d, which ignores the line%s", n.Text, version, help)
 	}
-
-	return ""
+	return all
 }

@@ -169,7 +169,7 @@ func TestTooNew(t *testing.T) {
 		257: "services/svc/svc.service:5: unknown key FutureKey= in [Service]: no systemd up to 257 reads it; the host has systemd 257, which ignores the line: correct it, or take it out",
 		258: "",
 	} {
-		if got := b.TooNew(version); got != want {
+		if got := b.TooNew(version)["svc"]; got != want {
 			t.Errorf("TooNew(%d) = %q, want %q", version, got, want)
 		}
 	}

@@ -334,3 +334,27 @@ func TestTwinSkippedUnitStartsWithoutItsCondition(t *testing.T) {
 		}
 	}
 }
+
+// A quadlet whose health check fails goes back to its former file, of which the generator makes the former unit,
+// and that runs again.
+func TestTwinQuadletThatFailsItsHealth(t *testing.T) {
+	probe := bundle.Probe{TCP: "127.0.0.1:80", Grace: 1}
+	const at = bundle.QuadletDir + "/app.container"
+	quadlet := func(text string) *load {
+		l := newLoad().file(at, "[Container]\nImage=app\n"+text+"[Install]\nWantedBy=multi-user.target\n").judged("bot", 5*time.Second, probe)
+		l.Units = append(l.Units, bundle.Unit{Name: "app.service", Service: "bot", Start: true, OnChange: bundle.Restart, Files: []string{at}, Triggers: []string{"file:" + at}})
+		return l
+	}
+	m := lab.NewMachine(t.TempDir())
+	l := quadlet("Exec=one\n")
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	before := readTwin(t, m, at)
+
+	m.Answer(probe.Name(), machine.Answer{Wrong: "connection refused"})
+	l = quadlet("Exec=two\n")
+	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeRolledBack)
+	wantList(t, "failing", got.res.Failing, "bot")
+	if readTwin(t, m, at) != before || !m.Active("app.service") || m.Starts("app.service") != 3 {
+		t.Errorf("the quadlet is %q, its unit active %v after %d starts; want the former one, started a third time", readTwin(t, m, at), m.Active("app.service"), m.Starts("app.service"))
+	}
+}

@@ -52,8 +52,8 @@ func (p *Pusher) offer(ctx context.Context, j *Job, filter *Filter) (*bundle.Res
 	if res := s.ofLost(j, filter); res != nil {
 		return res, filter.Word(s.Hello.BootID), j.OnBegin()
 	}
-	if line := j.Bundle.TooNew(s.Hello.Systemd); line != "" {
-		return nil, "", refused(errors.New(line))
+	if lines := j.Bundle.TooNew(s.Hello.Systemd); len(lines) > 0 {
+		return nil, "", refused(&serviceError{lines})
 	}
 
 	values, err := keys.wait()
