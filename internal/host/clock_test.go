@@ -2,6 +2,7 @@ package host_test
 
 import (
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,5 +51,43 @@ func TestClockAnHourOff(t *testing.T) {
 			})
 			b.deployOffer(o, l, bundle.OutcomeDone)
 		})
+	}
+}
+
+// A clock that is set by an hour at any step of a run changes neither how long the run takes nor what becomes of it.
+func TestClockThatIsSetInMidRun(t *testing.T) {
+	for _, by := range []time.Duration{-time.Hour, time.Hour} {
+		for _, at := range []string{"preflight", "begin", "files", "start", "health", "applied"} {
+			t.Run(at+" "+by.String(), func(t *testing.T) {
+				b := newBox(t)
+				var off atomic.Int64 // a run and a session ask at the same time
+				b.m.Clock = func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
+				first := b.deploy(bot("one"), bundle.OutcomeDone)
+
+				reached := false
+				b.m.Reached = func(step string) {
+					if step == at {
+						reached = true
+						off.Store(int64(by))
+					}
+				}
+				b.deploy(bot("two"), bundle.OutcomeDone)
+				b.m.Reached = nil
+				if !reached {
+					t.Fatalf("no run comes to %s", at)
+				}
+				if b.read("/etc/bot/conf") != "two" {
+					t.Errorf("the host holds %q", b.read("/etc/bot/conf"))
+				}
+
+				old := b.all()
+				l := bot("three")
+				got := b.deployOffer(l.confirming(shortWindow), l, bundle.OutcomeUnconfirmed)
+				b.compare(old, "after a run that nobody confirmed, by another clock")
+				if got.res.Record.Generation != first.res.Record.Generation+1 {
+					t.Errorf("record %+v", got.res.Record)
+				}
+			})
+		}
 	}
 }

@@ -36,5 +36,5 @@ var UnitTable = []UnitRow{
 	{"failed, or never ran since boot",
 		"started", "bundle.DecideUnit"},
 	{"masked on the host",
-		"refused before anything is touched, naming the mask", "plan.Plan.PlanUnits"},
+		"its service is [held back](operations.md#one-bad-service) before anything of it is touched, naming the mask", "plan.Plan.PlanUnits"},
 }

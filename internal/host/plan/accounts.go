@@ -37,7 +37,7 @@ func (w *Plan) planAccounts() error {
 		}
 	}
 
-	if err := w.checkGroups(groups); err != nil {
+	if err := checkGroups(w, groups); err != nil {
 		return err
 	}
 
@@ -122,7 +122,7 @@ func (w *Plan) planUser(u bundle.User) error {
 
 // checkGroups refuses services whose users are to be in a group that the host does not have and that nobody
 // makes. made are the groups that the bundle makes.
-func (w *Plan) checkGroups(made map[string]bool) error {
+func checkGroups(w *Plan, made map[string]bool) error {
 	for _, g := range w.Offer.Manifest.Groups {
 		_, ok, err := w.m.Accounts.Group(g)
 		missing := err == nil && !ok

@@ -54,7 +54,7 @@ func isHeld(held []heldService, service string) bool {
 }
 
 // heldHere are the services that are held though the offer wants something else of them than the host holds.
-func (w *Plan) heldHere() (all []heldService) {
+func heldHere(w *Plan) (all []heldService) {
 	for _, h := range w.held {
 		if !w.isHeldBack(h.service) {
 			all = append(all, h)
@@ -65,7 +65,7 @@ func (w *Plan) heldHere() (all []heldService) {
 
 // Held tells of all services that are held though the offer wants something else of them; nil when none is.
 func (w *Plan) Held() error {
-	held := w.heldHere()
+	held := heldHere(w)
 	if len(held) == 0 {
 		return nil
 	}
@@ -81,7 +81,7 @@ func (w *Plan) Held() error {
 // Digest is what the record says of the bundle: that of the offer only when all of it was done.
 func (w *Plan) Digest() string {
 	switch {
-	case len(w.heldHere()) == 0:
+	case len(heldHere(w)) == 0:
 		return w.Offer.Digest
 	case w.Old.Exists && w.Nothing(): // a key's value is in no manifest
 		return w.Old.Digest

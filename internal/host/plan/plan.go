@@ -18,19 +18,20 @@ import (
 
 // A Plan is everything that one run does, known before anything is touched.
 type Plan struct {
-	m       state.Dir
-	ctx     context.Context  // of the plan
-	held    []heldService    // whose entries stay as they are
-	refused []refusedService // that can't be brought
-	Offer   *bundle.Offer
-	Old     state.Generation // the current generation, adopted things among it
-	Next    state.OwnedList  // the owned list when the run is done
-	Puts    []owned.Change
-	wanted  map[string]desire
-	Own     map[string][]byte // bytes of bellhop's own units, by digest
-	Dirs    []string          // folders that will be made
-	Keys    []state.KeyMove
-	diff    []bundle.Change
+	refusals
+
+	m      state.Dir
+	ctx    context.Context // of the plan
+	held   []heldService   // whose entries stay as they are
+	Offer  *bundle.Offer
+	Old    state.Generation // the current generation, adopted things among it
+	Next   state.OwnedList  // the owned list when the run is done
+	Puts   []owned.Change
+	wanted map[string]desire
+	Own    map[string][]byte // bytes of bellhop's own units, by digest
+	Dirs   []string          // folders that will be made
+	Keys   []state.KeyMove
+	diff   []bundle.Change
 
 	LeavingAbove map[string]string      // the leaving file above a path that is a folder's from now on
 	Cleared      map[string]bool        // folders that leave whole, since a file takes their place
@@ -66,7 +67,7 @@ func Make(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Generatio
 // giveUp says that the host is given back: then nothing of it stays, and no guard asks whether that is meant.
 func Whole(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Generation, staged func(key string) bool, giveUp bool) (*Plan, error) {
 	return makeAnd(ctx, m, o, now, staged, func(w *Plan) error {
-		if err := w.checkNeeds(); err != nil {
+		if err := checkNeeds(w); err != nil {
 			return err
 		}
 		if !giveUp {
@@ -110,7 +111,7 @@ func makeAnd(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Genera
 
 func makeWithoutHeld(ctx context.Context, m state.Dir, o *bundle.Offer, old state.Generation, staged func(key string) bool, held []heldService) (w *Plan, err error) {
 	offer := *o
-	w = &Plan{m: m, Offer: &offer, Old: old, held: slices.Clone(held), ctx: ctx, folders: m.Tree().Looker(ctx), Changed: map[string]bool{}, LeavingAbove: map[string]string{}, Cleared: map[string]bool{}, Seen: map[string]owned.Stamp{}}
+	w = &Plan{refusals: refusals{heldBack: o.Held}, m: m, Offer: &offer, Old: old, held: slices.Clone(held), ctx: ctx, folders: m.Tree().Looker(ctx), Changed: map[string]bool{}, LeavingAbove: map[string]string{}, Cleared: map[string]bool{}, Seen: map[string]owned.Stamp{}}
 	if len(held) > 0 {
 		offer.Manifest = w.withoutHeld(o.Manifest, old.Manifest)
 		if err := check.Manifest(&offer.Manifest); err != nil {

@@ -19,6 +19,12 @@ import (
 // mostReasons is how many reasons are told of one service: hundreds of its files may have one unknown owner.
 const mostReasons = 5
 
+// A refusals is what a plan found that this host can't have.
+type refusals struct {
+	heldBack []string // services of which the offer has what the host holds
+	all      []refusedService
+}
+
 // A refusedService is one that this host can't have as it is offered.
 type refusedService struct {
 	name string
@@ -27,51 +33,51 @@ type refusedService struct {
 
 // refuse takes in why one of the services of the offer can't be brought. It returns nil where the plan can go on,
 // to find what else is wrong: Refused then tells of all.
-func (w *Plan) refuse(service string, err error) error {
+func (r *refusals) refuse(service string, err error) error {
 	switch {
 	case service == "":
 		return check.Refuse(bundle.RefusedBundle, "%w", err)
-	case w.isHeldBack(service):
+	case r.isHeldBack(service):
 		return &heldError{heldService{service, err}}
 	}
 
 	reasons := 0
-	for _, r := range w.refused {
-		if r.name == service {
+	for _, one := range r.all {
+		if one.name == service {
 			reasons++
 		}
 	}
 	if reasons < mostReasons {
-		w.refused = append(w.refused, refusedService{service, err})
+		r.all = append(r.all, refusedService{service, err})
 	}
 	return nil
 }
 
 // refuseFor is refuse for an error that may be one of the host instead: who can't be looked up is no refusal.
-func (w *Plan) refuseFor(service string, err error) error {
+func (r *refusals) refuseFor(service string, err error) error {
 	var no *check.Refusal
 	if !errors.As(err, &no) {
 		return err
 	}
-	return w.refuse(service, err)
+	return r.refuse(service, err)
 }
 
 // isHeldBack says that the offer has of a service what the host holds of it.
-func (w *Plan) isHeldBack(service string) bool { return slices.Contains(w.Offer.Held, service) }
+func (r *refusals) isHeldBack(service string) bool { return slices.Contains(r.heldBack, service) }
 
 // Refused tells of all services that were refused until now; nil when none was.
-func (w *Plan) Refused() error {
-	if len(w.refused) == 0 {
+func (r *refusals) Refused() error {
+	if len(r.all) == 0 {
 		return nil
 	}
 
 	var names []string
 	var errs []error
 	var seen []bundle.Evidence
-	for _, r := range w.refused {
-		names, errs = append(names, r.name), append(errs, r.err)
-		text := r.err.Error()
-		seen = append(seen, bundle.Evidence{Service: r.name, Result: text, Why: text})
+	for _, one := range r.all {
+		names, errs = append(names, one.name), append(errs, one.err)
+		text := one.err.Error()
+		seen = append(seen, bundle.Evidence{Service: one.name, Result: text, Why: text})
 	}
 
 	slices.Sort(names)
@@ -83,7 +89,7 @@ func (w *Plan) Refused() error {
 }
 
 // checkNeeds refuses services that need a command which is not on the host.
-func (w *Plan) checkNeeds() error {
+func checkNeeds(w *Plan) error {
 	for _, n := range w.Offer.Manifest.Needs {
 		if w.m.Accounts.Command(n.Command) {
 			continue
