@@ -327,7 +327,7 @@ func (h *hostTries) wentBack(next *plan.HostPlan, e history.End, tried bool) his
 		}
 	}
 	if tried {
-		e.Error = "the other services could not be brought without " + strings.Join(is.FailingNames(), ", ") + ": " + e.Error
+		e.Error = "the other services could not be brought without " + strings.Join(is.FailingNames(), ", ") + ": " + e.Error + "\n" + is.Why()
 	}
 
 	return e

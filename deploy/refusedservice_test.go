@@ -62,6 +62,15 @@ func TestServicesThatTheHostRefuses(t *testing.T) {
 			mend:  func(w *world) { w.must(os.Remove(w.machines["a"].Path("/etc/alias"))) },
 			bad:   []string{"s01"}, says: "is a place for units",
 		},
+		"two of different kinds": {
+			files: map[string]string{"services/s01/service.yaml": "files: { /etc/s01.conf: { user: nobody-here, group: nogroup } }\n"},
+			spoil: func(w *world) { w.must(w.machines["a"].Mask("s02.service")) },
+			mend: func(w *world) {
+				w.machines["a"].AddUser("nobody-here", "nogroup", "/")
+				w.must(w.machines["a"].Unmask("s02.service"))
+			},
+			bad: []string{"s01", "s02"}, says: "the host",
+		},
 		"a command that the host does not have": {
 			files: map[string]string{"services/s01/service.yaml": "needs: [teapot]\n"},
 			spoil: func(w *world) { w.machines["a"].Lack("teapot") },

@@ -80,7 +80,7 @@ func Whole(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Generati
 				return err
 			}
 		}
-		return w.Refused()
+		return nil
 	})
 }
 
@@ -96,6 +96,9 @@ func makeAnd(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Genera
 		w, err := makeWithoutHeld(ctx, m, o, old, staged, held)
 		if err == nil {
 			err = more(w)
+		}
+		if err == nil {
+			err = w.Refused()
 		}
 		var another *heldError
 		if !errors.As(err, &another) {
@@ -137,7 +140,7 @@ func makeWithoutHeld(ctx context.Context, m state.Dir, o *bundle.Offer, old stat
 		}
 	}
 
-	return w, w.Refused()
+	return w, nil
 }
 
 // adopt is the current generation when the record was lost but the deployer remembers: what equals its
