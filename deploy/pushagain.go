@@ -194,7 +194,7 @@ func (h *hostTries) ringForArch(hp *plan.HostPlan) {
 
 // blame notes which services a try failed for, where nothing of it stays on the host.
 func (t *try) blame(o push.Outcome) {
-	if services, mayPass := push.DueTo(o.Err); o.Fate == push.Refused {
+	if services, mayPass := push.DueTo(o.Err); o.Fate == push.Refused && len(services) > 0 {
 		t.failing, t.why, t.mayPass = services, o.Text, mayPass
 	}
 	if o.Fate != push.Ended || o.Result.CutOff {
