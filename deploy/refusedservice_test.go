@@ -106,6 +106,14 @@ func TestServicesThatTheHostRefuses(t *testing.T) {
 			}
 			wantHeld(w, tc.bad, tc.says)
 
+			// A retry finds the same at once, though the host was sent all bytes before.
+			before = w.sessions("a")
+			w.run(plan.Request{Cause: "deploy", On: "a", Retry: true}, history.OutcomeRefused)
+			if got := w.sessions("a") - before; got != 1 {
+				t.Errorf("%d sessions of a retry in vain, want 1", got)
+			}
+			wantHeld(w, tc.bad, tc.says)
+
 			if tc.mend == nil {
 				return
 			}

@@ -2,9 +2,11 @@ package host
 
 import (
 	"context"
+	"errors"
 	"reflect"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/keyunits"
 	"bellhop/internal/host/plan"
@@ -27,6 +29,10 @@ func Unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.Ge
 		w, err = plan.MakeForKeys(dir, o, now, keyfiles.Of(dir).Staged(id))
 	} else {
 		w, err = plan.Make(ctx, dir, o, now, keyfiles.Of(dir).Staged(id))
+	}
+	var no *check.Refusal
+	if errors.As(err, &no) && len(no.Services) > 0 {
+		return nil, nil // a run looks at more, and names all services that the host refuses
 	}
 	if err != nil || !w.Nothing() {
 		return nil, err
