@@ -23,7 +23,12 @@ func AfterTries(before, e history.End) history.End {
 	both := *now
 	both.Evidence = slices.Concat(was.Evidence, now.Evidence)
 	both.Failing = slices.Compact(slices.Sorted(slices.Values(slices.Concat(was.Failing, now.Failing))))
-	both.Warnings = slices.Concat(was.Warnings, now.Warnings)
+	both.Warnings = slices.Clone(was.Warnings)
+	for _, w := range now.Warnings {
+		if !slices.Contains(both.Warnings, w) { // what stays in the way is told by each try
+			both.Warnings = append(both.Warnings, w)
+		}
+	}
 	e.Details = &both
 	e.Error = cmp.Or(e.Error, before.Error)
 	return e

@@ -227,6 +227,12 @@ func (w *Plan) planWanted(p string, want desire, is owned.Sight, o state.OwnedPa
 		return w.refuse(want.service, err)
 	}
 
+	if is.Entry != want.Entry {
+		if why := w.m.Tree().Fixed(p); why != "" {
+			return w.refuse(want.service, fmt.Errorf("%s %s", p, why))
+		}
+	}
+
 	edited := is.Entry != o.Now && is.Entry != want.Entry
 	if !mine {
 		o.Original = is.Back()
@@ -271,6 +277,10 @@ func (w *Plan) planLeaving(p, trigger string, is owned.Sight, o state.OwnedPath)
 	}
 	if is.Kind == owned.Foreign {
 		w.Warnings = append(w.Warnings, fmt.Sprintf("%s is no file any more, or a very large one, and is left alone", p))
+		return
+	}
+	if why := w.m.Tree().Fixed(p); why != "" {
+		w.Warnings = append(w.Warnings, fmt.Sprintf("%s is left where it is: it %s", p, why))
 		return
 	}
 	if is.Entry != o.Now && is.Kind != owned.Nothing {
