@@ -77,8 +77,8 @@ func TestImmutableFile(t *testing.T) {
 	}
 	defer immutable(0)
 	before := b.all()
-	got := b.deploy(bot("one").file("/etc/x", "second"), bundle.OutcomeRolledBack)
-	if !strings.Contains(got.res.Error, "/etc/x: operation not permitted: is it, or its folder, immutable?") {
+	got := b.deploy(bot("one").file("/etc/x", "second"), bundle.OutcomeRefused)
+	if !strings.Contains(got.res.Error, "/etc/x can't be replaced, since it is immutable: chattr -i") {
 		t.Errorf("error %q does not say why", got.res.Error)
 	}
 	b.compare(before, "after a file that can't be replaced")
