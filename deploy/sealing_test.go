@@ -31,7 +31,7 @@ func TestTooOldASystemdToSeal(t *testing.T) {
 	w.must(err)
 	var text bytes.Buffer
 	w.must(w.d.WritePlan(t.Context(), &text, p))
-	if !strings.Contains(text.String(), "a: refused: key key0: persist: sealed needs systemd 250, and the host had 249") {
+	if !strings.Contains(text.String(), "a: refused: service vault stays at 000000000000: key key0: persist: sealed needs systemd 250, and the host had 249") {
 		t.Errorf("the plan says:\n%s", text.String())
 	}
 	w.run(plan.Request{Cause: "push"}, history.OutcomeRefused)
