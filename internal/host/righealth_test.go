@@ -62,7 +62,7 @@ func TestRigHealth(t *testing.T) {
 		{"ends by itself", rigUnit("ExecStart=/bin/sh -c 'sleep 0.2; echo bye'\n", time.Second), "its program ended by itself", "bye"},
 		{"killed by a signal", rigUnit("ExecStart=/bin/sh -c 'sleep 0.2; kill -SEGV $$$$'\n", time.Second), "signal=SEGV", ""},
 		{"a oneshot that fails", rigUnit("Type=oneshot\nExecStart=/bin/sh -c 'echo boom; exit 1'\n", time.Minute), "it is failed (exit-code, status=1/FAILURE)", "boom"},
-		{"never ready", rigUnit("Type=notify\nExecStart=/bin/sleep 1000\nTimeoutStartSec=2\n", time.Second), "(timeout): it took longer than its TimeoutStartSec=, TimeoutStopSec= or RuntimeMaxSec= allows: it did not say READY=1 within its TimeoutStartSec=2, as Type=notify asks", ""},
+		{"never ready", rigUnit("Type=notify\nExecStart=/bin/sleep 1000\nTimeoutStartSec=2\n", time.Second), "it did not say READY=1 within its TimeoutStartSec=2, as Type=notify asks", ""},
 		{"a fork whose main process ends", rigUnit("Type=forking\nPIDFile=/run/righealth.pid\nExecStart=/bin/sh -c 'sleep 0.4 & echo $! >/run/righealth.pid; sleep 1000 & exit 0'\n", time.Second), "its program ended by itself", ""},
 		{"does not answer well", web("1000", http), "probe http http://127.0.0.1:8099/: status 500, want 200", "no database"},
 		{"does not listen", web("4", quick(bundle.Probe{TCP: "127.0.0.1:8098"})), "connection refused", ""},
