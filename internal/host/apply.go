@@ -426,10 +426,12 @@ func (r *run) ofPath(err error) error {
 	if !errors.As(err, &at) || !at.IsOfPath() {
 		return err
 	}
+
 	service := r.w.ServiceAt(at.Path)
 	if service == "" {
 		return err
 	}
+
 	return &blame.Error{Err: err, Services: []string{service}}
 }
 

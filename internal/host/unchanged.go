@@ -34,6 +34,7 @@ func Unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.Ge
 	if errors.As(err, &no) && len(no.Services) > 0 {
 		return nil, nil // a run looks at more, and names all services that the host refuses
 	}
+
 	if err != nil || !w.Nothing() {
 		return nil, err
 	}

@@ -95,6 +95,7 @@ func (r *units) enable(ctx context.Context, names []string) error {
 	if len(bad) == 0 {
 		return all
 	}
+
 	return blame.Join(bad, r.w.ServiceWith)
 }
 
