@@ -211,7 +211,7 @@ func (r *units) takenDown(ctx context.Context) ([]string, error) {
 		return nil, nil
 	}
 
-	states, err := r.m.Units(ctx, u.Again)
+	states, err := r.m.Alive(ctx, u.Again)
 	if err != nil {
 		return nil, err
 	}

@@ -94,3 +94,20 @@ func (m *Machine) Glance(ctx context.Context, names []string) (map[string]UnitSt
 	}
 	return m.Systemd.Glance(ctx, names)
 }
+
+// Alive is Glance of all names: those that systemd lists by another name, aliases, are read whole.
+func (m *Machine) Alive(ctx context.Context, names []string) (map[string]UnitState, error) {
+	states, err := m.Glance(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+
+	others := slices.DeleteFunc(slices.Clone(names), func(n string) bool { _, listed := states[n]; return listed })
+	read, err := m.Units(ctx, others)
+	if err != nil {
+		return nil, err
+	}
+
+	maps.Copy(states, read)
+	return states, nil
+}
