@@ -76,7 +76,8 @@ func NewMachine(dir string) *Machine {
 	m.systemd = systemd.New(dir, m.exec, m.unmountKeys)
 	m.addAccounts()
 	m.host = &machine.Machine{
-		Root: dir, Systemd: twinSystemd{m}, Accounts: twinAccounts{m}, Mounts: twinMounts{m},
+		Polls: true,
+		Root:  dir, Systemd: twinSystemd{m}, Accounts: twinAccounts{m}, Mounts: twinMounts{m},
 		Clock:  time.Now,
 		BootID: func() (string, error) { return m.BootID(), nil },
 		Helper: "/usr/local/libexec/bellhop/current",

@@ -21,6 +21,9 @@ import (
 // systemd starts a killed unit again within a fraction of it.
 const deadTime = 3 * time.Second
 
+// aliveEvery is how often the lock is looked at.
+const aliveEvery = 250 * time.Millisecond
+
 // sendEvery is how long events are gathered: a person who watches sees no difference, and
 // a deployer of a thousand hosts is not woken for each step of each.
 const sendEvery = 100 * time.Millisecond
@@ -31,7 +34,10 @@ func (s *session) tail(ctx context.Context, run string) error {
 	s.m.Systemd.Close() // it would be told of every unit when the run has systemd read its files again; who asks it anything is connected anew
 	t := &tailer{s: s, run: run, alive: time.Now(), sent: time.Now()}
 	defer t.close()
-	for wait := time.Millisecond; ; wait = min(wait*2, 20*time.Millisecond) {
+
+	news := s.m.Runs().Watch(run) // before the first look, so that nothing comes between
+	defer news.Close()
+	for {
 		res, err := s.m.Runs().Result(run) // before the events, so that none is missed
 		if err != nil {
 			return err
@@ -51,17 +57,11 @@ func (s *session) tail(ctx context.Context, run string) error {
 				return err
 			}
 		}
-		if more {
-			wait = time.Millisecond
-		}
 		if err := t.checkAlive(ctx); err != nil {
 			return err
 		}
-
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
+		if err := news.Wait(ctx, t.untilNext(), more); err != nil {
+			return err
 		}
 	}
 }
@@ -81,6 +81,16 @@ func (t *tailer) close() {
 	if t.f != nil {
 		t.f.Close()
 	}
+}
+
+// untilNext is how long the run may say nothing until there is something to do: events that wait are to
+// be sent, or it is time to see whether it lives.
+func (t *tailer) untilNext() time.Duration {
+	next := t.checked.Add(aliveEvery)
+	if send := t.sent.Add(sendEvery); t.s.held.Len() > 0 && send.Before(next) {
+		next = send
+	}
+	return max(time.Until(next), time.Millisecond)
 }
 
 // read takes up the events that were added. They wait, and go out in one write.
@@ -119,7 +129,7 @@ func (t *tailer) read() (more bool, err error) {
 
 // checkAlive sees a run that died without a result, and settles what it left.
 func (t *tailer) checkAlive(ctx context.Context) error {
-	if time.Since(t.checked) < 250*time.Millisecond {
+	if time.Since(t.checked) < aliveEvery {
 		return nil
 	}
 

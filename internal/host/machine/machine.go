@@ -39,6 +39,9 @@ type Machine struct {
 	// and graces of probes, are scaled by what it is of that. A real host has none.
 	Settle     time.Duration
 	RetryPause time.Duration // before an undo that could not be ended is tried again; 0 is retryTime
+	// Polls has who watches a run look at its folder again and again. A real host has the kernel tell; in a bubble
+	// of synctest, where the twin may live, time stands still while anything waits for the kernel.
+	Polls bool
 }
 
 // JobDeadline is how long systemd is given to stop units, and to run again what ran. It only bounds

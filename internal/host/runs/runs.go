@@ -25,8 +25,9 @@ const kept = 20
 
 // Runs are the runs of a host, by their id.
 type Runs struct {
-	Dir string // root's alone
-	Now func() time.Time
+	Dir   string // root's alone
+	Now   func() time.Time
+	Polls bool // a Watch looks again and again, and does not have the kernel tell
 }
 
 // Folder is where a run leaves what it leaves.

@@ -79,4 +79,4 @@ func (m Dir) Packages() *packages.Store {
 }
 
 // Runs is what runs leave for those who watch.
-func (m Dir) Runs() runs.Runs { return runs.Runs{Dir: m.At(runsDir), Now: m.Now} }
+func (m Dir) Runs() runs.Runs { return runs.Runs{Dir: m.At(runsDir), Now: m.Now, Polls: m.Polls} }

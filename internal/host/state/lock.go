@@ -100,7 +100,8 @@ func (m Dir) Lock(wait time.Duration) (unlock func(), err error) {
 
 // Flock locks f, which it closes when it can't, or when it is unlocked.
 func Flock(f *os.File, wait time.Duration) (unlock func(), err error) {
-	for end := time.Now().Add(wait); ; time.Sleep(5 * time.Millisecond) {
+	pause := time.Millisecond
+	for end := time.Now().Add(wait); ; time.Sleep(pause) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return func() { f.Close() }, nil
@@ -108,6 +109,7 @@ func Flock(f *os.File, wait time.Duration) (unlock func(), err error) {
 		if err != unix.EWOULDBLOCK && err != unix.EINTR || time.Now().After(end) {
 			break
 		}
+		pause = min(2*pause, 5*time.Millisecond) // who holds it is often about to end
 	}
 
 	f.Close()
