@@ -130,6 +130,9 @@ func tidy(m state.Dir, run string, keys []state.KeyMove, gaveUp bool) error {
 // forgetIfGivenUp removes what bellhop remembers of a host that was given back. The runs
 // stay, so that the last result can be read.
 func forgetIfGivenUp(m state.Dir) error {
+	if !m.MayHaveGivenUp() {
+		return nil
+	}
 	now, err := m.Current()
 	if err != nil || !now.GaveUp {
 		return nil // whoever needs the record says what is wrong with it

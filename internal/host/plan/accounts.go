@@ -42,12 +42,16 @@ func (w *Plan) planAccounts() error {
 	}
 
 	for g := range groups {
+		if g == bundle.KeyGroup { // whoever places keys makes it; and most hosts without keys would ask getent for it
+			continue
+		}
+
 		_, ok, err := w.m.Accounts.Group(g)
 		if err != nil {
 			return err
 		}
 
-		w.Create = w.Create || !ok && g != bundle.KeyGroup
+		w.Create = w.Create || !ok
 	}
 
 	known := maps.Clone(users)

@@ -68,6 +68,13 @@ func (m Dir) Current() (Generation, error) {
 	return m.readGeneration(bundle.RecordPath)
 }
 
+// MayHaveGivenUp says that the record may be of a host that was given back, by its bytes alone: to decode
+// one costs more than all else of a look whether there is anything to settle.
+func (m Dir) MayHaveGivenUp() bool {
+	p, err := os.ReadFile(m.At(bundle.RecordPath))
+	return err == nil && bytes.Contains(p, []byte(`"gave_up"`))
+}
+
 func (m Dir) readGeneration(path string) (Generation, error) {
 	var s Generation
 	p, err := os.ReadFile(m.At(path))
