@@ -2,9 +2,12 @@ package systemd_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,18 +33,27 @@ func open(t *testing.T) *systemd.Systemd {
 // slow installs a unit whose start takes that many seconds.
 func slow(t *testing.T, s *systemd.Systemd, name string, seconds int) {
 	t.Helper()
-	path := "/run/systemd/system/" + name
-	text := fmt.Sprintf("[Service]\nExecStartPre=/bin/sleep %d\nExecStart=/bin/sleep 1000\n", seconds)
-	os.MkdirAll("/run/systemd/system", 0o755)
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
+	install(t, s, map[string]string{name: fmt.Sprintf("[Service]\nExecStartPre=/bin/sleep %d\nExecStart=/bin/sleep 1000\n", seconds)})
+}
+
+// install puts units there, by name, until the test ends.
+func install(t *testing.T, s *systemd.Systemd, units map[string]string) {
+	t.Helper()
+	const dir = "/run/systemd/system/"
+	os.MkdirAll(dir, 0o755)
+	for name, text := range units {
+		if err := os.WriteFile(dir+name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := s.Reload(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		s.Job(context.Background(), "stop", []string{name})
-		os.Remove(path)
+		s.Job(context.Background(), "stop", slices.Collect(maps.Keys(units)))
+		for name := range units {
+			os.Remove(dir + name)
+		}
 		s.Reload(context.Background())
 	})
 }
@@ -150,37 +162,44 @@ func TestJobKeepsItsDeadline(t *testing.T) {
 	slow(t, s, name, 30)
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
-	began := time.Now()
 	err := s.Job(ctx, "start", []string{name})[name]
-	if err == nil || !strings.Contains(err.Error(), name) || time.Since(began) > 2*time.Second {
-		t.Errorf("Job = %v after %v, want an error that names the unit, in time", err, time.Since(began))
+	if err == nil || !strings.Contains(err.Error(), name) {
+		t.Errorf("Job = %v, want an error that names the unit", err)
 	}
 	states, _ := s.Units(context.Background(), []string{name})
 	if !states[name].Job || states[name].Active != "activating" {
-		t.Errorf("the unit meanwhile: %+v", states[name])
+		t.Errorf("the unit meanwhile, which takes its time: %+v", states[name])
 	}
 }
 
+// Twenty units each wait in their start until all have been started: were one queued after another was up,
+// none would come up.
 func TestManyJobsAtOnce(t *testing.T) {
+	const dir = "/run/bhconf-many"
 	s := open(t)
-	var names []string
-	for i := range 20 {
-		names = append(names, fmt.Sprintf("bhconf-many%d.service", i))
-		slow(t, s, names[i], 1)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir+"/here", 0o755)); err != nil {
+		t.Fatal(err)
 	}
-	began := time.Now()
+	meet := "touch " + dir + "/here/$1\nuntil [ $(ls " + dir + "/here | wc -l) -eq 20 ]; do sleep 0.1; done\n"
+	if err := os.WriteFile(dir+"/meet", []byte(meet), 0o644); err != nil {
+		t.Fatal(err)
+	}
+
+	units := map[string]string{}
+	for i := range 20 {
+		units[fmt.Sprintf("bhconf-many%d.service", i)] = "[Service]\nTimeoutStartSec=4min\nExecStartPre=/bin/sh " + dir + "/meet %n\nExecStart=/bin/sleep 1000\n"
+	}
+	install(t, s, units)
+	names := slices.Sorted(maps.Keys(units))
 	for n, err := range s.Job(context.Background(), "start", names) {
 		t.Errorf("%s: %v", n, err)
 	}
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("20 starts of one second each took %v: they were not queued at once", took)
-	}
-	began = time.Now()
+
 	states, err := s.Units(context.Background(), names)
 	if err != nil || len(states) != 20 {
 		t.Fatal(err)
 	}
-	t.Logf("20 units read in %v", time.Since(began))
 	for n, st := range states {
 		if st.Active != "active" {
 			t.Errorf("%s is %s", n, st.Active)
