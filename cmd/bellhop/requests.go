@@ -12,7 +12,7 @@ import (
 )
 
 // requestPlans makes plans of requests, by loaders that open no secret. With nixOS systems are evaluated, without a network.
-func (h *app) requestPlans(nixOS bool) *requests.Plans {
+func (h *app) requestPlans(nixOS bool, log *slog.Logger) *requests.Plans {
 	of := h.deployer.Loader
 	arch := func(host string) string {
 		one, _ := h.history.Host(host)
@@ -21,7 +21,7 @@ func (h *app) requestPlans(nixOS bool) *requests.Plans {
 	loader := func() *fleet.Loader { return &fleet.Loader{Confined: of.Confined, Timeout: of.Timeout, Arch: arch} }
 	plans := &requests.Plans{Dir: h.state.path("requests"), Repo: h.repoConfig, At: h.repo.At, Network: h.network, Loader: loader}
 	if nixOS {
-		plans.Systems = nixhosts.NewCutOff(h.state.path("nix-requests")).Foresee
+		plans.Systems = nixhosts.NewCutOff(h.state.path("nix-requests"), log).Foresee
 	}
 	return plans
 }
@@ -45,7 +45,7 @@ func (w *forgeWork) runRequests(ctx context.Context, h *app, log *slog.Logger) {
 		return
 	}
 
-	plans := h.requestPlans(w.nixOS)
+	plans := h.requestPlans(w.nixOS, log)
 	if err := plans.Empty(); err != nil {
 		log.Warn("heads of requests that were left are not removed", "err", err)
 	}

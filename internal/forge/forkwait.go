@@ -29,15 +29,18 @@ type forkWaits struct{ by map[forkHead]forkWait }
 
 // has says whether a request's head waits.
 func (f *forkWaits) has(r Request, now time.Time) bool {
-	return r.IsFork && now.Before(f.by[forkHead{r.Number, r.Head}].next)
+	return now.Before(f.by[forkHead{r.Number, r.Head}].next)
 }
 
 // add has the head of a fork wait, longer than before. Requests of the repo's own people wait for the next round alone.
 func (f *forkWaits) add(r Request, now time.Time) {
-	if !r.IsFork {
-		return
+	if r.IsFork {
+		f.addAny(r, now)
 	}
+}
 
+// addAny has a head wait, longer than before, wherever it is from.
+func (f *forkWaits) addAny(r Request, now time.Time) {
 	maps.DeleteFunc(f.by, func(_ forkHead, w forkWait) bool { return now.Sub(w.next) > lastForkWait })
 	if f.by == nil {
 		f.by = map[forkHead]forkWait{}

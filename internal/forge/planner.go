@@ -18,6 +18,8 @@ type Plan struct {
 	Marker string // with which Text begins
 	Text   string // Markdown
 	Digest string // "" of a head that would be refused
+	// Again is why the plan is not whole, where that is no fault of the request: it is made once more later. "": it is whole.
+	Again string
 }
 
 // A Planner keeps one comment in each open request that says what its head would change. Plans are made one at a time, in
@@ -239,6 +241,11 @@ func (p *Planner) tell(ctx context.Context, r Request, base string, isFull bool,
 
 	p.Log.Info("request planned", "request", r.Number, "commit", r.Head, "digest", plan.Digest)
 	mark[key] = planned{Head: r.Head, Base: base, Full: isFull, Comment: id, Digest: plan.Digest}
+	if plan.Again != "" {
+		p.waits.addAny(r, time.Now())
+		mark[key] = planned{Comment: id}
+		p.Log.Warn("request is planned in part, and is planned again later", "request", r.Number, "commit", r.Head, "cause", plan.Again)
+	}
 	return p.remember(ctx, mark)
 }
 

@@ -80,6 +80,49 @@ func (d *desk) want(number int, text string, edits int) {
 	}
 }
 
+// A plan that is not whole, through no fault of the request, is made again: later each time, until it is.
+func TestPlanThatIsNotWholeIsMadeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &forkWaits{}
+		r := Request{Number: 3, Head: commitA}
+		for _, want := range []time.Duration{firstForkWait, 2 * firstForkWait} {
+			w.addAny(r, time.Now())
+			time.Sleep(want - time.Second)
+			if !w.has(r, time.Now()) {
+				t.Errorf("it is planned again in less than %s", want)
+			}
+			time.Sleep(time.Second)
+			if w.has(r, time.Now()) {
+				t.Errorf("it is not planned again after %s", want)
+			}
+		}
+	})
+
+	d := newDesk(t, GitHub)
+	plan := d.Plan
+	d.Plan = func(ctx context.Context, r Request, base string, isFull bool) (Plan, error) {
+		p, err := plan(ctx, r, base, isFull)
+		if len(d.asked) == 1 {
+			p.Again = "no network namespace"
+		}
+		return p, err
+	}
+	d.forge.Open(3, fakeforge.Request{Head: commitA, Branch: "topic"})
+	d.do()
+	d.want(3, "plan of "+commitA, 0)
+	d.do()
+	if len(d.asked) != 1 {
+		t.Errorf("it was planned %d times at once", len(d.asked))
+	}
+	d.waits = forkWaits{} // its time has come
+	d.do()
+	d.want(3, "plan of "+commitA, 1)
+	d.do()
+	if len(d.asked) != 2 {
+		t.Errorf("it was planned %d times, want twice", len(d.asked))
+	}
+}
+
 // Each request has one comment, which is edited when its head or what is deployed moves, and at no other time.
 func TestOneCommentForARequest(t *testing.T) {
 	for _, kind := range []Kind{GitHub, Forgejo, Gitea, GitLab} {

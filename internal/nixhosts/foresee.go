@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"time"
 
 	"bellhop/internal/fleet"
@@ -16,8 +17,9 @@ const foreseeTime = 10 * time.Minute
 
 // NewCutOff has systems evaluated for people who may not be trusted, with files below dir, which is of no other Hosts: what can't be
 // evaluated without a network is remembered there.
-func NewCutOff(dir string) *Hosts {
+func NewCutOff(dir string, log *slog.Logger) *Hosts {
 	h := New(dir, false, false)
+	h.Log = log
 	h.Nix.CutOff, h.Nix.Timeout = true, foreseeTime
 	return h
 }
@@ -26,36 +28,45 @@ func NewCutOff(dir string) *Hosts {
 // may read less.
 var (
 	errNotForeseen = errors.New("its NixOS system can't be evaluated with what is in the deployer's Nix store, and nothing is fetched for a request")
+	errNotNow      = &fleet.SystemError{Text: errNotForeseen.Error(), Later: true}
 	errOddKey      = errors.New("deployment.keys has a key that is refused")
 )
 
 // Foresee evaluates the systems of hosts as tree has them, and builds nothing: it tells which system each host would hold, and the
-// keys of its configuration, which have no values. fleet.Loader.Systems is this for the plan of a request.
+// keys of its configuration, which have no values. fleet.Loader.Systems is this for the plan of a request. A host whose system could
+// not be told since the evaluation as a whole failed, or was ended, has a *fleet.SystemError with Later: the cause may be this
+// machine's. What it was is in the log alone.
 func (h *Hosts) Foresee(ctx context.Context, tree fs.FS, commit string, hosts []*fleet.Host) map[string]*fleet.HostSystem {
 	asks, all := asksOf(hosts), map[string]*fleet.HostSystem{}
-	systems := h.foresee(ctx, tree, commit, asks)
+	systems, err := h.foresee(ctx, tree, commit, asks)
+	if err != nil && h.Log != nil {
+		h.Log.Warn("NixOS systems of a request are not evaluated", "commit", commit, "err", err)
+	}
+
 	for _, a := range asks {
-		all[a.Host] = h.foreseen(tree, a, systems)
+		if all[a.Host] = h.foreseen(tree, a, systems); err != nil || systems[a.Host].MayPass() {
+			all[a.Host] = &fleet.HostSystem{Err: errNotNow}
+		}
 	}
 
 	return all
 }
 
-// foresee evaluates all hosts; nil where the repo as a whole can't be evaluated. What failed before is tried again: a deploy may
-// have brought what was missing.
-func (h *Hosts) foresee(ctx context.Context, tree fs.FS, commit string, asks []nixos.Ask) map[string]nixos.System {
+// foresee evaluates all hosts. The error is that the repo as a whole can't be evaluated. What failed before is tried again: a
+// deploy may have brought what was missing.
+func (h *Hosts) foresee(ctx context.Context, tree fs.FS, commit string, asks []nixos.Ask) (map[string]nixos.System, error) {
 	source, err := nixtree.NewSource(tree, commit)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 
 	h.Nix.ForgetFailures()
 	e, err := h.Nix.Systems(ctx, source, asks)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 
-	return e.Systems
+	return e.Systems, nil
 }
 
 func (h *Hosts) foreseen(tree fs.FS, a nixos.Ask, systems map[string]nixos.System) *fleet.HostSystem {

@@ -33,11 +33,13 @@ type job struct {
 	began  time.Time
 	ctx    context.Context
 	cancel context.CancelFunc
-	work   func(context.Context) (made, error)
+	work   func(context.Context, *job) (made, error)
 
-	done chan struct{} // closed when made and err are there
-	made made
-	err  error
+	newer chan struct{} // closed when another job waits behind this one
+	crowd sync.Once     // closes newer
+	done  chan struct{} // closed when made and err are there
+	made  made
+	err   error
 }
 
 // jobs are those of one Hosts.
@@ -64,7 +66,7 @@ func (h *Hosts) make(ctx context.Context, l *line, source *nixtree.Source, asks 
 		return known, nil
 	}
 
-	m, err := h.wait(ctx, h.join(l, key, func(ctx context.Context) (made, error) { return h.build(ctx, source, asks) }))
+	m, err := h.wait(ctx, h.join(l, key, func(ctx context.Context, j *job) (made, error) { return h.build(ctx, j, source, asks) }))
 	if errors.Is(err, errLater) {
 		return h.known(source, asks), err
 	}
@@ -118,7 +120,7 @@ func (h *Hosts) heard(key string) {
 }
 
 // join finds the job of that key, or begins one in l.
-func (h *Hosts) join(l *line, key string, work func(context.Context) (made, error)) *job {
+func (h *Hosts) join(l *line, key string, work func(context.Context, *job) (made, error)) *job {
 	h.jobs.mu.Lock()
 	defer h.jobs.mu.Unlock()
 
@@ -135,7 +137,7 @@ func (h *Hosts) join(l *line, key string, work func(context.Context) (made, erro
 		}
 	}
 
-	j := &job{key: key, line: l, began: time.Now(), work: work, done: make(chan struct{})}
+	j := &job{key: key, line: l, began: time.Now(), work: work, newer: make(chan struct{}), done: make(chan struct{})}
 	j.ctx, j.cancel = context.WithCancel(context.Background())
 	if l.atWork == nil {
 		l.atWork = j
@@ -150,7 +152,19 @@ func (h *Hosts) join(l *line, key string, work func(context.Context) (made, erro
 	}
 
 	l.next = j
+	l.atWork.crowd.Do(func() { close(l.atWork.newer) })
 	return j
+}
+
+// tellSome says that some of the systems of j are there, where somebody does not wait for it any more.
+func (h *Hosts) tellSome(j *job) {
+	h.jobs.mu.Lock()
+	tell := j.line.owed
+	h.jobs.mu.Unlock()
+
+	if tell && h.Ended != nil {
+		h.Ended()
+	}
 }
 
 // leave says that j goes on, and that somebody wants to hear of its end; false where it has ended.
@@ -171,7 +185,7 @@ func (h *Hosts) leave(j *job) bool {
 func (h *Hosts) do(j *job) {
 	l := j.line
 	for j != nil {
-		j.made, j.err = j.work(j.ctx)
+		j.made, j.err = j.work(j.ctx, j)
 		j.cancel()
 
 		h.jobs.mu.Lock()
@@ -216,7 +230,7 @@ func (h *Hosts) Close() error {
 }
 
 // build evaluates, and builds what hosts don't build themselves.
-func (h *Hosts) build(ctx context.Context, source *nixtree.Source, asks []nixos.Ask) (made, error) {
+func (h *Hosts) build(ctx context.Context, j *job, source *nixtree.Source, asks []nixos.Ask) (made, error) {
 	var here, there []nixos.Ask
 	for _, a := range asks {
 		if a.EvaluatesOnHost() {
@@ -243,7 +257,7 @@ func (h *Hosts) build(ctx context.Context, source *nixtree.Source, asks []nixos.
 	_ = h.Nix.Keep(outsOf(good), keptFor) // a root too many costs disk alone
 
 	m := made{systems: e.Systems, failures: failures, away: map[string]error{}}
-	h.evaluateOnHost(ctx, source, there, &m)
+	h.evaluateOnHost(ctx, j, source, there, &m)
 	return m, nil
 }
 
@@ -276,10 +290,43 @@ func (h *Hosts) keepDerivations(ctx context.Context, systems map[string]nixos.Sy
 // mostThere is how many hosts evaluate at once: the tree is written and sent for each.
 const mostThere = 8
 
-// evaluateOnHost has hosts evaluate their systems themselves.
-func (h *Hosts) evaluateOnHost(ctx context.Context, source *nixtree.Source, asks []nixos.Ask, m *made) {
+// givesWay is how long hosts may evaluate while a newer source waits.
+const givesWay = 5 * time.Minute
+
+var errGaveWay = errors.New("its evaluation took longer than " + givesWay.String() + ", and a newer commit waits")
+
+// givingWay is ctx for evaluations on hosts, which end for a newer source: one that hangs would hold up all hosts.
+func (j *job) givingWay(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	began := time.Now()
+	go func() {
+		select {
+		case <-j.newer:
+		case <-ctx.Done():
+			return
+		}
+
+		late := time.NewTimer(time.Until(began.Add(givesWay)))
+		defer late.Stop()
+		select {
+		case <-late.C:
+			cancel(errGaveWay)
+		case <-ctx.Done():
+		}
+	}()
+
+	return ctx, func() { cancel(nil) }
+}
+
+// evaluateOnHost has hosts evaluate their systems themselves. Whoever does not wait any more hears of each host that has its
+// system before the slowest.
+func (h *Hosts) evaluateOnHost(ctx context.Context, j *job, source *nixtree.Source, asks []nixos.Ask, m *made) {
+	ctx, end := j.givingWay(ctx)
+	defer end()
+
 	var mu sync.Mutex
 	var work sync.WaitGroup
+	left := len(asks)
 	slots := make(chan struct{}, mostThere)
 	for _, a := range asks {
 		work.Go(func() {
@@ -292,11 +339,14 @@ func (h *Hosts) evaluateOnHost(ctx context.Context, source *nixtree.Source, asks
 
 			mu.Lock()
 			defer mu.Unlock()
+			left--
 			if err != nil {
 				m.away[a.Host] = err
 				return
 			}
-			m.systems[a.Host] = s
+			if m.systems[a.Host] = s; left > 0 {
+				h.tellSome(j)
+			}
 		})
 	}
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os/exec"
 	"path/filepath"
@@ -36,6 +37,8 @@ type Hosts struct {
 	Ended    func()
 	// On runs commands on a host by its name, for hosts that evaluate their system themselves. Nil: none does.
 	On func(host string) nixos.Shell
+	// Log gets a line for each evaluation of Foresee that failed as a whole. Nil: none.
+	Log *slog.Logger
 
 	jobs  jobs
 	mu    sync.Mutex

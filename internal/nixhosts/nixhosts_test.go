@@ -1,8 +1,10 @@
 package nixhosts_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -124,7 +126,7 @@ func TestForesee(t *testing.T) {
 		t.Skipf("needs the right to make a network namespace: %s", out)
 	}
 	var started []string
-	h := nixhosts.NewCutOff(t.TempDir())
+	h := nixhosts.NewCutOff(t.TempDir(), nil)
 	h.Nix.Worker, h.Nix.Started = "", func(argv []string) { started = append(started, filepath.Base(argv[0])) }
 	tree := repo(`good = host "foreseen" "echo > $out" { db.keyFile = ./secrets/db.age; t.text = "hunter2"; c.keyCommand = [ "/bin/echo" "hunter2" ]; };
 	  thrown = throw "hunter2";`)
@@ -149,5 +151,23 @@ func TestForesee(t *testing.T) {
 	}
 	if broken := h.Foresee(t.Context(), fstest.MapFS{"flake.nix": file("{ outputs = hunter2")}, strings.Repeat("2", 40), hostsOf("good")); broken["good"].Err == nil || strings.Contains(broken["good"].Err.Error(), "hunter2") {
 		t.Errorf("a flake that is broken: %v", broken["good"].Err)
+	}
+}
+
+// An evaluation that fails as a whole may fail for this machine's reasons: it is logged, and asked for again later.
+func TestForeseeThatFailsAsAWhole(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if nixos.Installed() {
+		t.Skip("Nix lies outside of PATH here")
+	}
+	var log bytes.Buffer
+	h := nixhosts.NewCutOff(t.TempDir(), slog.New(slog.NewTextHandler(&log, nil)))
+	all := h.Foresee(t.Context(), repo(`good = host "good" "echo > $out" { };`), strings.Repeat("1", 40), hostsOf("good"))
+	failed := new(fleet.SystemError)
+	if !errors.As(all["good"].Err, &failed) || !failed.Later || strings.Contains(failed.Text, "install it") {
+		t.Errorf("without Nix: %v, want to be asked again, and no cause", all["good"].Err)
+	}
+	if said := log.String(); !strings.Contains(said, "level=WARN") || !strings.Contains(said, "this machine has no Nix") {
+		t.Errorf("the log says %q", said)
 	}
 }

@@ -6,7 +6,10 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"bellhop/internal/fleet"
 	"bellhop/internal/nixhosts"
@@ -41,6 +44,70 @@ func TestHostThatBuildsItself(t *testing.T) {
 	if again.Path != own.Path || len(started) > 0 {
 		t.Errorf("once more: %+v, and started %q", again, started)
 	}
+}
+
+// A host that hangs in its own evaluation holds up neither those that end before it, nor a newer commit for long.
+func TestHostThatHangsInItsEvaluation(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if nixos.Installed() {
+		t.Skip("Nix lies outside of PATH here")
+	}
+
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		asked, told := map[string]int{}, 0
+		h := &nixhosts.Hosts{Nix: &nixos.Nix{Dir: dir}, Patience: nixhosts.ServerPatience}
+		h.Ended = func() { mu.Lock(); told++; mu.Unlock() }
+		h.On = func(host string) nixos.Shell {
+			return func(ctx context.Context, _ string, in io.Reader, _, _ io.Writer) (int, error) {
+				mu.Lock()
+				asked[host]++
+				mu.Unlock()
+				wait := time.Hour
+				if host == "slow" {
+					wait = time.Minute
+				}
+				select {
+				case <-time.After(wait):
+				case <-ctx.Done():
+				}
+				return 127, ctx.Err()
+			}
+		}
+		isLater := func(what string) {
+			t.Helper()
+			for host, s := range h.Systems(t.Context(), repo(what), strings.Repeat("1", 40), themselves("slow", "hung")) {
+				if failed := new(fleet.SystemError); !errors.As(s.Err, &failed) || !failed.Later {
+					t.Errorf("%s came to %v", host, s.Err)
+				}
+			}
+		}
+		wants := func(hung, ended int) {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if asked["hung"] != hung || told != ended {
+				t.Errorf("hung was asked %d times, and the end was told %d times; want %d and %d", asked["hung"], told, hung, ended)
+			}
+		}
+
+		began := time.Now()
+		isLater("one = null;")
+		wants(1, 0)
+		time.Sleep(time.Minute)
+		wants(1, 1) // slow has ended
+		isLater("two = null;")
+		wants(1, 1)
+		time.Sleep(time.Until(began.Add(5*time.Minute - time.Second)))
+		wants(1, 1)
+		time.Sleep(2 * time.Second)
+		wants(2, 2)
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Without Nix here, a host that is away waits for its system like one whose system is still built, and no plan of what is

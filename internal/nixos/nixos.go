@@ -101,6 +101,10 @@ type System struct {
 	passing bool
 }
 
+// MayPass says that the host has no system for a reason of this machine, such as too little memory: with the same tree
+// another attempt may come to one.
+func (s System) MayPass() bool { return s.passing }
+
 // maxEvidence is how many lines of a log are kept.
 const maxEvidence = 30
 

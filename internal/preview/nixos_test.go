@@ -53,6 +53,21 @@ func nixPlan(t *testing.T, edit map[string]string, of map[string]*fleet.HostSyst
 	return p
 }
 
+// A system that could not be told for a reason of the deployer's makes a plan that is made again.
+func TestPlanWithoutASystemIsMadeAgain(t *testing.T) {
+	there := &fleet.HostSystem{Path: storePath("1", "n")}
+	later := &fleet.HostSystem{Err: &fleet.SystemError{Text: "not now", Later: true}}
+	broken := &fleet.HostSystem{Err: errors.New("undefined variable")}
+	for _, c := range []struct {
+		base, head *fleet.HostSystem
+		again      string
+	}{{there, there, ""}, {there, later, "not now"}, {later, there, "not now"}, {there, broken, ""}} {
+		if p := nixPlan(t, nil, map[string]*fleet.HostSystem{base: c.base, head: c.head}); p.Again != c.again {
+			t.Errorf("base %v, head %v: again for %q, want %q", c.base.Err, c.head.Err, p.Again, c.again)
+		}
+	}
+}
+
 // NixOS systems are not planned, unless somebody evaluates them: then a plan says that a system changes, and no word that came of
 // the evaluation, which can read more than whoever reads the plan.
 func TestNixOSOfARequest(t *testing.T) {

@@ -28,6 +28,7 @@ type Plan struct {
 	Total    int    // hosts that the head names
 	Digest   string // see plandigest.Of
 	Problems []string
+	Again    string // why it is not whole, and may be later; "": it is
 }
 
 // A Host is what a head changes on one host.
@@ -114,6 +115,9 @@ func (m Maker) compare(ctx context.Context, was, wants side) (*Plan, error) {
 		}
 
 		one, b := m.compareHost(was, wants, h)
+		if p.Again == "" {
+			p.Again = later(was, wants, h.Name)
+		}
 		if len(one.Changes) > 0 {
 			digested = append(digested, plandigest.Host{Name: h.Name, Changes: one.Changes, Bundle: b})
 		}
@@ -164,6 +168,20 @@ func (m Maker) compareHost(was, wants side, h *fleet.Host) (Host, *fleet.Bundle)
 	one.Changes, one.evaluated = bundle.Diff(before, after), evaluatedKeys(before, after)
 	one.Units = bundle.PreviewUnits(before, after, one.Changes)
 	return one, b
+}
+
+// later says why the system of a host can't be planned now, where that is no fault of the configuration; "" where it is
+// planned.
+func later(was, wants side, host string) string {
+	for _, f := range []side{was, wants} {
+		_, err := f.Bundle(host)
+		var failed *fleet.SystemError
+		if errors.As(err, &failed) && failed.Later {
+			return failed.Text
+		}
+	}
+
+	return ""
 }
 
 // reason is why a host has no bundle, less what came of an evaluation: see evaluatedKey.

@@ -69,7 +69,7 @@ func (p *Plans) Plan(ctx context.Context, r forge.Request, base string, isFull b
 	}
 
 	caption := preview.Caption{Network: network, Head: head.Commit, Base: base, IsFull: isFull}
-	return forge.Plan{Marker: preview.Marker(network), Text: made.Comment(caption), Digest: made.Digest}, nil
+	return forge.Plan{Marker: preview.Marker(network), Text: made.Comment(caption), Digest: made.Digest, Again: made.Again}, nil
 }
 
 // fetch brings the head of a request into a clone of its own, which done removes.
