@@ -85,7 +85,7 @@ func (p *Plan) CompareSystems(ctx context.Context, nix *nixos.Nix) {
 		}
 
 		if !nixos.Has(s.To) && hp.BuildsItself() {
-			s.Error = "the host builds the system itself, so what differs in it is not known here"
+			s.compareBuilds(ctx, nix)
 			continue
 		}
 		from := s.From
@@ -99,6 +99,18 @@ func (p *Plan) CompareSystems(ctx context.Context, nix *nixos.Nix) {
 			s.Error = "the system that it holds is not on this machine any more: all that the new one has is shown"
 		}
 	}
+}
+
+// compareBuilds compares what the systems of a host are built from that builds them itself.
+func (s *SystemPlan) compareBuilds(ctx context.Context, nix *nixos.Nix) {
+	const unknown = "the host builds the system itself, so which packages it will have, and how large they are, is not known before it is built"
+	var err error
+	if s.Difference, err = nix.DifferenceOfBuilds(ctx, s.From, s.To); err == nil {
+		s.Error = unknown + "; what it is built from differs so:"
+		return
+	}
+
+	s.Error = unknown + ", and what the systems are built from is not here to be compared; bellhop plan --dry-activate has the host build it, and say which units change"
 }
 
 // mostPackages is how many packages of a difference are written out.
@@ -127,6 +139,9 @@ func (s *SystemPlan) write(w io.Writer) {
 	}
 	for _, u := range s.Units {
 		fmt.Fprintf(w, "    unit %s: %s\n", u.Name, u.Action)
+	}
+	if s.OfBuilds {
+		return
 	}
 	fmt.Fprintf(w, "    closure %+.1f MiB, %.1f MiB to copy at most\n", float64(s.Size)/(1<<20), float64(s.Added)/(1<<20))
 }

@@ -100,6 +100,9 @@ type Difference struct {
 	Size     int64     `json:"size"`               // bytes that the closure grows by
 	Added    int64     `json:"added"`              // bytes of the paths that only the new one has
 	Units    []Unit    `json:"units,omitempty"`    // whose files differ, by name
+	// OfBuilds says that what the systems are built from was compared, since the new one is not built yet: sizes are not known,
+	// and packages that only the build needs are among them.
+	OfBuilds bool `json:"of_builds,omitempty"`
 }
 
 // compareClosures is the difference of two closures, without units.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -179,5 +180,39 @@ func TestHostThatCanNotEvaluate(t *testing.T) {
 		if err != nil || !strings.Contains(s.Err, "neither the deployer nor the host has Nix") || len(f.commands) != 1 {
 			t.Errorf("a host without Nix: %+v, %v", s, err)
 		}
+	}
+}
+
+// What a host will build is compared by the derivations, and nothing is built for it.
+func TestDifferenceOfBuilds(t *testing.T) {
+	needNix(t)
+	n, _ := newNix(t)
+	system := func(name, curl, more string) string {
+		return name + ` = { config.system.build.toplevel = drv "nixos-system-chrysalis" "echo ${curl "` + curl + `"} ` + more + ` > $out"; };`
+	}
+	unit := func(name, text string) string { return `${drv "unit-` + name + `" "` + text + `"}` }
+	tree := newFlake(system("one", "8.1", unit("web.service", "1 NEW")+unit("gone.service", "NEW")+unit("same.service", "NEW")) +
+		system("two", "8.2", unit("web.service", "2 NEW")+unit("x-2.timer", "NEW")+unit("same.service", "NEW")))
+	e, err := n.Systems(t.Context(), source(t, tree), asks("one", "two"))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	one, two := e.Systems["one"].Out, e.Systems["two"].Out
+	d, err := n.DifferenceOfBuilds(t.Context(), one, two)
+	if err != nil {
+		t.Fatalf("DifferenceOfBuilds: %v; %+v", err, e.Systems)
+	}
+	want := &nixos.Difference{OfBuilds: true,
+		Packages: []nixos.Package{{Name: "curl", Old: []string{"8.1"}, New: []string{"8.2"}}, {Name: "nixos-system-chrysalis", Old: []string{""}, New: []string{""}}},
+		Units:    []nixos.Unit{{Name: "gone.service", Action: "removed"}, {Name: "web.service", Action: "changed"}, {Name: "x-2.timer", Action: "added"}}}
+	if !reflect.DeepEqual(d, want) {
+		t.Errorf("the difference is %+v, want %+v", d, want)
+	}
+	if nixos.Has(one) || nixos.Has(two) {
+		t.Error("something was built")
+	}
+	if _, err := n.DifferenceOfBuilds(t.Context(), one[:len(one)-1]+"x", two); !errors.Is(err, nixos.ErrNotHere) {
+		t.Errorf("with a system that is not known: %v", err)
 	}
 }
