@@ -16,8 +16,12 @@ import (
 	"time"
 )
 
-// mostOfByHand is what a push may cost, in costs of doing it by hand. It is 1.6 where nothing else runs; the aim is 1.25.
-const mostOfByHand = 1.8
+// What a push may cost, in costs of doing it by hand: in time, which others at work on the machine make longer, and
+// in CPU of the hosts, which hardly minds them and was 1.26. The aim is 1.25 for both.
+const (
+	mostOfByHand    = 1.6
+	mostCPUOfByHand = 1.4
+)
 
 // BenchmarkRatioUnitFile changes a unit file of one service of ten on three hosts, warm: from the
 // signed webhook to all current, without settle and confirm, against a parallel shell loop over open
@@ -74,6 +78,15 @@ func BenchmarkRatioUnitFile(b *testing.B) {
 	b.Logf("bellhop %v, by hand %v, by hand with logins %v, CPU of the hosts %v, by hand %v", subject, base, logins, subjectCPU, baseCPU)
 	if ratio > mostOfByHand {
 		b.Errorf("a unit file on three hosts took %.2f × the shell loop over open connections, want at most %.2f ×", ratio, mostOfByHand)
+	}
+
+	if baseCPU[rounds/2] == 0 {
+		return // the kernel counts it in another way
+	}
+	ofCPU := float64(subjectCPU[rounds/2]) / float64(baseCPU[rounds/2])
+	b.ReportMetric(ofCPU, "ratio-cpu")
+	if ofCPU > mostCPUOfByHand {
+		b.Errorf("a unit file on three hosts cost them %.2f × the CPU of the shell loop, want at most %.2f ×", ofCPU, mostCPUOfByHand)
 	}
 }
 

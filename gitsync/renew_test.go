@@ -75,23 +75,30 @@ func TestManyFetches(t *testing.T) {
 
 // BenchmarkRatioFetch holds one more fetch into a clone of a thousand fetches, which has
 // gathered nearly as many packs as it ever does, against the same into a clone made just before: at
-// most twice as long. They alternate; medians of five.
+// most 1.5 times as long. They alternate, and the ratio is the median of those of fifteen pairs: in CPU of
+// this process it is 1.15.
 func BenchmarkRatioFetch(b *testing.B) {
 	rem, old, dir := aged(b, 1000)
 	push := func(i int) {
 		rem.Commit(map[string]string{"services/s1/unit.service": fmt.Sprint("bench ", i)}, "push", "")
 	}
 	i := 0
-	for ; countPacks(dir) < 15; i++ { // it may have been renewed lately
-		push(i)
-		sync1(b, old)
+	age := func() (packs int) { // it is renewed at 20
+		for ; ; i++ {
+			if packs = countPacks(dir); packs >= 15 && packs < 20 {
+				return packs
+			}
+			push(i)
+			sync1(b, old)
+		}
 	}
 	var base, ours []time.Duration
-	packs := countPacks(dir)
-	for n := range 5 {
+	for n := range 15 {
+		packs := age()
 		fresh := open(b, gitsync.Config{URL: rem.URL(), Dir: filepath.Join(b.TempDir(), "fresh.git")})
 		sync1(b, fresh)
-		push(i + n)
+		push(i)
+		i++
 		for turn := range 2 {
 			start := time.Now()
 			if (turn+n)%2 == 0 {
@@ -102,17 +109,19 @@ func BenchmarkRatioFetch(b *testing.B) {
 				ours = append(ours, time.Since(start))
 			}
 		}
+		if n := countPacks(dir); n < packs {
+			b.Fatalf("the clone was renewed meanwhile: %d packs, then %d", packs, n)
+		}
 	}
-	if n := countPacks(dir); n < packs {
-		b.Fatalf("the clone was renewed meanwhile: %d packs, then %d", packs, n)
+	ratios := make([]float64, len(ours))
+	for n := range ours {
+		ratios[n] = float64(ours[n]) / float64(base[n])
 	}
-	slices.Sort(base)
-	slices.Sort(ours)
-	ratio := float64(ours[2]) / float64(base[2])
+	slices.Sort(ratios)
+	ratio := ratios[len(ratios)/2]
 	b.ReportMetric(ratio, "ratio")
-	b.ReportMetric(float64(packs), "packs")
 	b.Logf("old clone %v, fresh %v", ours, base)
-	if ratio > 2 {
-		b.Errorf("a fetch into the old clone took %.2f × one into a fresh one, want at most 2 ×", ratio)
+	if ratio > 1.5 {
+		b.Errorf("a fetch into the old clone took %.2f × one into a fresh one, want at most 1.5 ×", ratio)
 	}
 }
