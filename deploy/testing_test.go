@@ -255,6 +255,23 @@ func TestTestingBranchThatFails(t *testing.T) {
 	w.wantState("lufta", history.Current, main)
 }
 
+// A commit that can't be loaded is refused also once the head has moved to one below it.
+func TestTestingBranchThatCannotBeLoaded(t *testing.T) {
+	w := newTested(t, "lufta")
+	w.toMain("first")
+	w.run(plan.Request{}, history.OutcomeDone)
+	w.yaml["lufta"] += "    nonsense: true\n"
+	branch := w.branch("lufta", firstSystem)
+	w.yaml["lufta"] = strings.TrimSuffix(w.yaml["lufta"], "    nonsense: true\n")
+	w.poll(history.OutcomeRefused)
+	half := w.toMain("the good half")
+	w.below[branch] = half
+	w.run(plan.Request{Cause: "push"}, history.OutcomeRefused)
+	if s := w.state("lufta"); s.State != history.Refused || s.Error == nil || !strings.Contains(*s.Error, "nonsense") {
+		t.Errorf("lufta is %+v", s)
+	}
+}
+
 // A branch for a host that is no NixOS host, or none at all, is left alone, and so is a host that a person holds.
 func TestTestingBranchThatIsNone(t *testing.T) {
 	w := newTested(t, "lufta")

@@ -100,7 +100,8 @@ type reading struct {
 	snap         commits.Snapshot
 	loaded       bool
 	fleet        *fleet.Fleet
-	err          error
+	refused      error // why it can't be loaded
+	err          error // why it can't be read, or compared with head
 }
 
 // Find finds the tests of the hosts of f, which is the fleet of head. Their systems are evaluated and built, as long as the
@@ -180,8 +181,9 @@ func (d *Finder) reading(ctx context.Context, head commits.Snapshot, branch, hos
 	}
 
 	if r.head != head.Commit {
-		r.head = head.Commit
-		r.onTop, r.err = d.Repo.Holds(ctx, commit, head.Commit)
+		if r.onTop, r.err = d.Repo.Holds(ctx, commit, head.Commit); r.err == nil {
+			r.head = head.Commit
+		}
 	}
 
 	return r
@@ -194,16 +196,11 @@ func (d *Finder) bundle(ctx context.Context, head commits.Snapshot, r *reading, 
 	}
 
 	if !r.loaded {
-		r.fleet, r.err = d.load(ctx, head, r.snap, host)
-		if ctx.Err() != nil { // nothing of the commit's
-			err := r.err
-			r.err = nil
-			return nil, err
-		}
-
-		if r.loaded = true; r.err != nil {
-			return nil, r.err
-		}
+		r.fleet, r.refused = d.load(ctx, head, r.snap, host)
+		r.loaded = ctx.Err() == nil // else it is nothing of the commit's
+	}
+	if r.refused != nil {
+		return nil, r.refused
 	}
 
 	r.fleet.ResolveSystems(ctx, r.commit)
