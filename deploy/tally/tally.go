@@ -51,9 +51,11 @@ func (t *Tally) Count(hp *plan.HostPlan, e history.End) {
 // failedAsWhole says that a host counts for max_failures: not one that could not be reached, nor one
 // whose other services were brought.
 func failedAsWhole(e history.End) bool {
-	if e.Untouched { // it failed in an earlier run
+	isOfEarlierRun := e.Untouched || e.Outcome == history.OutcomePending // it may still lack the way back, and then nothing was begun there
+	if isOfEarlierRun {
 		return false
 	}
+
 	switch e.State {
 	case history.RolledBack, history.Failed:
 		return !e.Stood()

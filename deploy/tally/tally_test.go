@@ -28,6 +28,7 @@ func TestWhatStopsARun(t *testing.T) {
 		{name: "one may be cut off", end: history.End{Outcome: history.OutcomeUnconfirmed, State: history.Unconfirmed, Reason: results.ReasonCutOff}, allowed: 1},
 		{name: "the deployer was away", end: history.End{Outcome: history.OutcomeUnconfirmed, State: history.Unconfirmed, Reason: results.ReasonAway}},
 		{name: "it is away", end: history.End{Outcome: history.OutcomePending, State: history.Pending}},
+		{name: "an earlier run is not undone there", end: history.End{Outcome: history.OutcomePending, State: history.Failed}},
 		{name: "it refuses", end: history.End{Outcome: history.OutcomeRefused, State: history.Refused}},
 		{name: "one service is held back", end: history.End{Outcome: history.OutcomeHeldBack, State: history.HeldBack}},
 		{name: "it failed in an earlier run", end: history.End{Outcome: history.OutcomeRolledBack, State: history.RolledBack, Untouched: true}},

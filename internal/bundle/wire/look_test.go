@@ -111,6 +111,7 @@ func TestFilterSeenKeepsNamesOfUnits(t *testing.T) {
 	}
 	for range 5000 {
 		said.FailedUnits = append(said.FailedUnits, bundle.FailedUnit{Name: "m.service"})
+		said.Units = append(said.Units, bundle.UnitSeen{Name: "m.service", Active: "active"})
 	}
 	in, err := seen(t, said, bundle.Look{})
 	if err != nil {
@@ -120,5 +121,8 @@ func TestFilterSeenKeepsNamesOfUnits(t *testing.T) {
 	out := wire.FilterSeen(in, func(s string) string { return s })
 	if len(out.FailedUnits) != 256 || out.FailedUnits[0].Name != "web.service" || out.FailedUnits[2].Name != "getty@tty1.service" || out.FailedUnits[3].Name != "m.service" {
 		t.Errorf("%d units: %v", len(out.FailedUnits), out.FailedUnits[:min(4, len(out.FailedUnits))])
+	}
+	if len(out.Units) != 4096 {
+		t.Errorf("states of %d units, 4096 are kept", len(out.Units))
 	}
 }

@@ -20,6 +20,9 @@ var unitWord = nameshape.Of(`a-z-`, 40)
 // maxFailed is how many failed units are kept of one host.
 const maxFailed = 256
 
+// maxUnits is how many states of units are kept of one host.
+const maxUnits = 4096
+
 // MaxSeen is how much text a filtered Seen keeps, bytes, beside Contents.
 const MaxSeen = 256 << 10
 
@@ -37,6 +40,7 @@ func FilterSeen(in *bundle.HostSeen, filter func(string) string) *bundle.Seen {
 		hasSub := u.Sub == "" || unitWord.MatchString(u.Sub)
 		return !hasSub || !unitName.MatchString(u.Name) || !unitWord.MatchString(u.Active)
 	})
+	out.Units = out.Units[:min(len(out.Units), maxUnits)]
 	return out
 }
 
