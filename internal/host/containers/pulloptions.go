@@ -14,7 +14,8 @@ var pullKeys = [][2]string{{"AuthFile", "--authfile"}, {"TLSVerify", "--tls-veri
 var pullFlags = []string{"--authfile", "--tls-verify", "--cert-dir", "--arch", "--os", "--variant", "--platform"}
 
 // pullOptions are what a quadlet says of its pull, for podman: by keys of an .image, by PodmanArgs=, or by the variable
-// in which podman looks for logins.
+// in which podman looks for logins. What systemd is still to fill in, such as %d or ${HOME}, is nothing that podman could
+// use before the unit starts: the image is asked for without it.
 func pullOptions(u *unitfile.Unit, section string) (options []string) {
 	if section == "Image" {
 		for _, o := range pullKeys {
@@ -31,7 +32,8 @@ func pullOptions(u *unitfile.Unit, section string) (options []string) {
 			options = append(options, "--authfile="+file)
 		}
 	}
-	return options
+
+	return slices.DeleteFunc(options, func(o string) bool { return strings.ContainsAny(o, "%$") })
 }
 
 // pullArgs are those of words that say how an image is pulled, each with its value behind "=".

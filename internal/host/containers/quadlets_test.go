@@ -23,6 +23,10 @@ var some = containers.Quadlets{
 	"e.container":          []byte("[Container]\nImage=r/e:1\nPull=newer\n"),
 	"f.container":          []byte("[Container]\nImage=r/f:1\nPodmanArgs=--tls-verify=false --memory 1g --authfile /etc/auth\n[Service]\nEnvironment=REGISTRY_AUTH_FILE=/etc/other\n"),
 	"g.container":          []byte("[Container]\nImage=r/g:1\n[Service]\nEnvironment=A=b REGISTRY_AUTH_FILE=/run/keys/registries\n"),
+	"h.container":          []byte("[Container]\nImage=r/h:1\nPodmanArgs=--authfile=%d/auth.json --tls-verify=false --arch $ARCH\n[Service]\nEnvironment=REGISTRY_AUTH_FILE=/etc/other\n"),
+	"i.container":          []byte("[Container]\nImage=i.image\n[Service]\nEnvironment=REGISTRY_AUTH_FILE=%h/auth.json\n"),
+	"i.image":              []byte("[Image]\nImage=r/i:1\nAuthFile=%t/auth.json\nTLSVerify=false\n"),
+	"j.container":          []byte("[Container]\nImage=r/j:1\n[Service]\nLoadCredential=auth.json:/etc/auth.json\nEnvironment=REGISTRY_AUTH_FILE=%d/auth.json\n"),
 	"v.volume":             []byte("[Volume]\n"),
 }
 
@@ -38,6 +42,9 @@ func TestImagesOfQuadlets(t *testing.T) {
 		{[]string{"c.container", "c.build", "d.container", "v.volume", "gone.container"}, nil},
 		{[]string{"f.container"}, []containers.Image{{Engine: containers.Podman, Ref: "r/f:1", Options: []string{"--tls-verify=false", "--authfile=/etc/auth"}, Service: "of f.container"}}},
 		{[]string{"g.container"}, []containers.Image{{Engine: containers.Podman, Ref: "r/g:1", Options: []string{"--authfile=/run/keys/registries"}, Service: "of g.container"}}},
+		{[]string{"h.container"}, []containers.Image{{Engine: containers.Podman, Ref: "r/h:1", Options: []string{"--tls-verify=false"}, Service: "of h.container"}}},
+		{[]string{"i.container"}, []containers.Image{{Engine: containers.Podman, Ref: "r/i:1", Options: []string{"--tls-verify=false"}, Service: "of i.container"}}},
+		{[]string{"j.container"}, []containers.Image{{Engine: containers.Podman, Ref: "r/j:1", Options: []string{}, Service: "of j.container"}}},
 		{[]string{"e.container"}, []containers.Image{{Engine: containers.Podman, Ref: "r/e:1", Policy: containers.PullAlways, Service: "of e.container"}}},
 	} {
 		if got := some.Images(c.changed, service); !reflect.DeepEqual(got, c.want) {
