@@ -38,7 +38,8 @@ func (e Engine) OfUnits(ctx context.Context, units []string) (all []State, err e
 		if err := json.Unmarshal([]byte(line), &s); err != nil {
 			return nil, fmt.Errorf("podman ps says what can't be read: %w", err)
 		}
-		if !slices.Contains(units, s.Unit) || strings.HasPrefix(s.Ref, pauseImage) {
+		isPodmans := s.Image == "" || strings.HasPrefix(s.Ref, pauseImage) // a newer podman runs its own from a folder
+		if !slices.Contains(units, s.Unit) || isPodmans {
 			continue
 		}
 
