@@ -166,6 +166,39 @@ func TestRefusedRunMovesNoImageOfAQuadlet(t *testing.T) {
 	}
 }
 
+// A name of an image that can't be moved back, as its image was removed meanwhile, is a warning of a run that goes back:
+// what ran runs again.
+func TestImageThatIsGoneWhenARunGoesBack(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	p := &podman{tags: map[string]string{}}
+	m.Host().Programs = p
+	m.Host().Reached = func(string) { p.runs = p.tags[podRef] }
+	l := quadletOne("one")
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+
+	m.Host().Programs = untaggable{p, podRef}
+	m.Host().Reached = nil
+	bad := quadletOne("bad").service("bad.service", "[Service]\nType=oneshot\nExecStart=/bin/false\n[Install]\nWantedBy=multi-user.target\n")
+	res := twinDeploy(t, m, bad.offer(), bad, bundle.OutcomeRolledBack).res
+	want := "service one: names of images that were pulled may stay moved: "
+	if got := strings.Join(res.Warnings, "\n"); strings.Count(got, want) != 1 || strings.Contains(res.Error, want) {
+		t.Errorf("warnings %q of a run that ended with %q, want %q once among them", got, res.Error, want)
+	}
+}
+
+// untaggable gives one name to no image.
+type untaggable struct {
+	*podman
+	ref string
+}
+
+func (u untaggable) Run(ctx context.Context, p machine.Program) (machine.Output, error) {
+	if p.Argv[1] == "tag" && p.Argv[len(p.Argv)-1] == u.ref {
+		return machine.Output{Exit: 125, Stderr: "Error: image not known\n"}, nil
+	}
+	return u.podman.Run(ctx, p)
+}
+
 // failing fails the pulls of one image.
 type failing struct {
 	*podman

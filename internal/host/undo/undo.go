@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/blame"
@@ -27,6 +28,7 @@ type undoer struct {
 	restored   []string // paths that somebody edited since the run wrote them
 	systemBack bool     // the NixOS system is back
 	edits      []string // for each of those, where the host keeps what it held; "" when it is lost
+	warnings   []string // about what a host does without
 }
 
 // Run brings the machine back to where the run j began, and saves its result. It looks
@@ -51,6 +53,11 @@ func Run(ctx context.Context, m state.Dir, j *state.Journal, res *bundle.Result)
 	if now, err := m.Current(); err == nil && now.Exists {
 		res.Record = &now.Record
 		res.Keys = keyfiles.Of(m).States(ctx, &now)
+	}
+	for _, w := range u.warnings {
+		if !slices.Contains(res.Warnings, w) { // of the undo that was cut off
+			res.Warnings = append(res.Warnings, w)
+		}
 	}
 	if whole != nil || units != nil {
 		res.Outcome = bundle.OutcomeFailed
@@ -101,7 +108,11 @@ func (u *undoer) everything(ctx context.Context) (whole, units error) {
 	u.m.Mark("undo paths")
 	system, units := u.system(ctx)
 	whole = errors.Join(whole, system)
-	if units = errors.Join(units, quadlets.TagBack(ctx, u.m, u.j.Quadlets), u.bringUp(ctx), u.stacks(ctx)); units == nil && !ran {
+	if err := quadlets.TagBack(ctx, u.m, u.j.Quadlets); err != nil {
+		u.warnings = append(u.warnings, err.Error()) // a unit that starts without is what counts
+	}
+
+	if units = errors.Join(units, u.bringUp(ctx), u.stacks(ctx)); units == nil && !ran {
 		u.m.Note(state.JournalLine{Step: "ran"}, false)
 	}
 	if whole == nil && units == nil {
