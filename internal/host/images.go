@@ -205,6 +205,12 @@ func (r *task) quadletImages() []containers.Image {
 // podImages are the images of the .kube quadlets that change, or whose YAML does.
 func (r *task) podImages(next containers.Quadlets, changed []string, service map[string]string) (images []containers.Image) {
 	waiting := r.waitingFiles()
+	has := func(p string) bool {
+		_, waits := waiting[p]
+		_, err := os.Stat(r.m.At(p))
+		return waits || err == nil
+	}
+
 	for _, name := range slices.Sorted(maps.Keys(service)) {
 		if path.Ext(name) != ".kube" || r.w.Holds(service[name]) {
 			continue
@@ -220,9 +226,12 @@ func (r *task) podImages(next containers.Quadlets, changed []string, service map
 		if f, ok := waiting[at]; ok {
 			text = f.Read()
 		} else {
-			text, _ = os.ReadFile(r.m.At(at)) // what is not there is told by the unit
+			text = containers.ReadYaml(r.m.At(at))
 		}
-		images = append(images, next.Pods(name, text, service[name])...)
+		for _, i := range next.Pods(name, at, text, has) {
+			i.Service = service[name]
+			images = append(images, i)
+		}
 	}
 	return images
 }

@@ -63,6 +63,13 @@ func TestImagesOfPods(t *testing.T) {
 		}
 	}
 
+	p.auth = map[string]string{}
+	built := pod("site").file("/etc/site/Containerfile", "FROM scratch\n")
+	twinDeploy(t, m, built.offer(), built, bundle.OutcomeDone)
+	if len(p.auth) > 0 {
+		t.Errorf("pulled %v, though podman builds the image from the folder beside the YAML", p.auth)
+	}
+
 	starts := m.Starts("pod.service")
 	m.Host().Programs = &engine{pulls: map[string]string{"r.example/a:3": "Error: manifest unknown"}}
 	l := pod("r.example/a:3")

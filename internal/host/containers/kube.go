@@ -1,9 +1,16 @@
 package containers
 
 import (
+	"io"
+	"os"
 	"path"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/unitfile"
 )
 
 // The YAML of a .kube file is not parsed here, as the helper has no parser of YAML: what names images in it is read
@@ -21,6 +28,42 @@ func (q Quadlets) Yaml(name, dir string) string {
 		return path.Clean(p)
 	}
 	return path.Join(dir, p)
+}
+
+// maxYaml is how many bytes of the YAML of a .kube file are read.
+const maxYaml = 1 << 20
+
+// ReadYaml reads the YAML of a .kube file that is on the host already, where a user may own it: what is no plain file, or
+// has more than 1 MiB, is left to the unit, and so is what is not there.
+func ReadYaml(file string) []byte {
+	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe that nobody writes to is not waited for
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+
+	if s, err := f.Stat(); err != nil || !s.Mode().IsRegular() {
+		return nil
+	}
+
+	text, err := io.ReadAll(io.LimitReader(f, maxYaml+1))
+	if err != nil || len(text) > maxYaml {
+		return nil
+	}
+	return text
+}
+
+// builtBy says that podman builds the image ref itself when the unit of the .kube file u starts: from the folder of the
+// image's name, in the folder that the unit runs in. at is the path of the YAML; has says of a path whether it will be there.
+func builtBy(u *unitfile.Unit, at, ref string, has func(path string) bool) bool {
+	name, _, _ := strings.Cut(path.Base(ref), ":")
+	name, _, _ = strings.Cut(name, "@")
+	dirs := []string{path.Dir(at), bundle.QuadletDir, u.Value("Kube", "SetWorkingDirectory"), u.Value("Service", "WorkingDirectory")}
+
+	return slices.ContainsFunc(dirs, func(dir string) bool {
+		isThere := func(file string) bool { return has(path.Join(dir, name, file)) }
+		return path.IsAbs(dir) && slices.ContainsFunc([]string{"Containerfile", "Dockerfile"}, isThere)
+	})
 }
 
 // A yamlKey is a key whose value is in the lines below it.

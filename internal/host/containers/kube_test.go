@@ -1,8 +1,14 @@
 package containers_test
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"bellhop/internal/host/containers"
 )
@@ -75,6 +81,41 @@ func TestKubeYaml(t *testing.T) {
 		if got := q.Yaml(name, "/dir"); got != want {
 			t.Errorf("Yaml(%s) = %q, want %q", name, got, want)
 		}
+	}
+}
+
+// A user may own the YAML that a .kube file names: what root would wait for, or read without end, is left alone.
+func TestReadYaml(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, size int) {
+		if err := os.WriteFile(filepath.Join(dir, name), bytes.Repeat([]byte("#"), size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("most", 1<<20)
+	write("more", 1<<20+1)
+	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int{"most": 1 << 20, "more": 0, "pipe": 0, "none": 0, ".": 0} {
+		if got := len(containers.ReadYaml(filepath.Join(dir, name))); got != want {
+			t.Errorf("ReadYaml(%s) has %d bytes, want %d", name, got, want)
+		}
+	}
+}
+
+// podman kube play builds an image from the folder of its name, where the unit runs in the folder around that: no
+// registry has such an image.
+func TestImagesThatPodmanBuildsForAPod(t *testing.T) {
+	q := containers.Quadlets{"a.kube": []byte("[Kube]\nYaml=/srv/a/pod.yaml\nSetWorkingDirectory=/srv/other\n")}
+	yaml := []byte("containers:\n- image: site\n- image: localhost/api:1\n- image: db@sha256:01\n- image: r/bare:1\n- image: r/far:1\n")
+	there := []string{"/srv/a/site/Containerfile", "/srv/other/api/Dockerfile", "/etc/containers/systemd/db/Containerfile", "/srv/a/bare/README", "/far/Containerfile"}
+	var refs []string
+	for _, i := range q.Pods("a.kube", "/srv/a/pod.yaml", yaml, func(p string) bool { return slices.Contains(there, p) }) {
+		refs = append(refs, i.Ref)
+	}
+	if want := []string{"r/bare:1", "r/far:1"}; !slices.Equal(refs, want) {
+		t.Errorf("Pods has %q, want %q", refs, want)
 	}
 }
 

@@ -67,11 +67,15 @@ func quadletOf(name string) string {
 	return name
 }
 
-// Pods are the images of the containers that a .kube runs, as yaml has them.
-func (q Quadlets) Pods(name string, yaml []byte, service string) (images []Image) {
+// Pods are the images of the containers that a .kube runs, as yaml has them, which is at the path at. Those that podman
+// builds from a folder when the unit starts are left out: has says of a path whether it will be there.
+func (q Quadlets) Pods(name, at string, yaml []byte, has func(path string) bool) (images []Image) {
+	u := q.unit(name)
 	for _, i := range KubeImages(yaml) {
-		i.Options, i.Service = pullOptions(q.unit(name), "Kube"), service
-		images = append(images, i)
+		if !builtBy(u, at, i.Ref, has) {
+			i.Options = pullOptions(u, "Kube")
+			images = append(images, i)
+		}
 	}
 	return images
 }
