@@ -175,7 +175,11 @@ func (d *Finder) reading(ctx context.Context, head commits.Snapshot, branch, hos
 	if !isSame {
 		r = &reading{commit: commit}
 		d.read[host] = r
-		if r.snap, r.err = d.Repo.OfBranch(ctx, branch, commit); r.err != nil {
+		r.snap, r.err = d.Repo.OfBranch(ctx, branch, commit)
+		if r.err == nil && r.snap.Commit != commit {
+			r.snap, r.err = commits.Snapshot{}, errors.New("the branch moved while it was read: the next look reads it again")
+		}
+		if r.err != nil {
 			return r
 		}
 	}

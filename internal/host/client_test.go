@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"bellhop/internal/bundle"
@@ -88,17 +89,17 @@ type told struct {
 	res    *bundle.Result
 }
 
-var runs int
+// runs counts offers, also of tests in which several are made at once.
+var runs atomic.Int64
 
 // offer fills in what every offer says.
 func (l *load) offer() bundle.Offer {
-	runs++
 	l.Sort()
 	d := l.Manifest
 	for i := range d.Keys {
 		d.Keys[i].Digest = bundle.DigestBytes([]byte(l.keys[d.Keys[i].Name]))
 	}
-	return bundle.Offer{Run: fmt.Sprintf("run-%d", runs), Mode: bundle.ModeDeploy, Nonce: make([]byte, 32), Base: -1,
+	return bundle.Offer{Run: fmt.Sprintf("run-%d", runs.Add(1)), Mode: bundle.ModeDeploy, Nonce: make([]byte, 32), Base: -1,
 		Deployer: "SHA256:me", Digest: d.Digest(), Manifest: d}
 }
 
