@@ -181,6 +181,11 @@ func nixosStory(t *testing.T) {
 		t.Errorf("after the last push:\n%s", good)
 	}
 
+	w.nixosOneIsBroken()
+	w.write(systemWith(map[string]string{"web": "exec sleep 1003"}))
+	w.deployBoth("good once more", "current")
+	good = systemLinks(t)
+	w.nixosTriesABranch()
 	w.nixosDryActivates()
 	w.nixosGoesBack(good)
 	w.bellhop("resume", "chrysalis")
