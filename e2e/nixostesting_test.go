@@ -30,7 +30,7 @@ func (w *world) toBranch(files map[string]string) {
 	w.t.Helper()
 	w.sh(w.work, "git switch -q -C testing-chrysalis main")
 	w.write(files)
-	w.sh(w.work, "git add -A && git commit -qm 'try it' && git push -qf origin testing-chrysalis && git switch -q main")
+	w.sh(w.work, "git add -A && git -c core.hooksPath=/dev/null commit -qm 'try it' && git push -qf origin testing-chrysalis && git switch -q main")
 	w.try("deploy") // exit 3: chrysalis is held
 }
 
