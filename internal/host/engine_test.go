@@ -325,12 +325,17 @@ func TestRefusedRunMovesNoImages(t *testing.T) {
 	}
 }
 
-// A network that compose does not make is missed before anything is touched, unless another project of the host makes it.
+// A network that compose does not make is missed before anything is touched, unless another project of the host makes it, or a
+// unit that comes before may.
 func TestExternalNetworkIsNotThere(t *testing.T) {
-	for _, c := range []struct{ name, lacks, made, outcome string }{
-		{"not there", "network ext", "", bundle.OutcomeRefused},
-		{"there", "", "", bundle.OutcomeDone},
-		{"made by the run", "network ext", "ext", bundle.OutcomeDone},
+	const maker, beside = "[Unit]\nBefore=wiki.service\n", "[Unit]\nBefore=other.service\n"
+	for _, c := range []struct{ name, lacks, made, unit, dropIn, outcome string }{
+		{"not there", "network ext", "", "", "", bundle.OutcomeRefused},
+		{"there", "", "", "", "", bundle.OutcomeDone},
+		{"made by the run", "network ext", "ext", "", "", bundle.OutcomeDone},
+		{"a unit that comes before", "network ext", "", maker, "", bundle.OutcomeDone},
+		{"one that comes before by a drop-in", "network ext", "", beside, "[Unit]\nAfter=docker.service net.service\n", bundle.OutcomeDone},
+		{"one that does not", "network ext", "", beside, "[Unit]\nAfter=docker.service\n", bundle.OutcomeRefused},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m, e, l := composeLoad(t)
@@ -341,6 +346,15 @@ func TestExternalNetworkIsNotThere(t *testing.T) {
 			if c.made != "" {
 				wiki.Networks = []bundle.ComposeVolume{{Key: "x", Name: c.made}}
 			}
+			if c.unit != "" {
+				l.service("net.service", c.unit+"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n")
+			}
+			if c.dropIn != "" {
+				i := slices.IndexFunc(l.Units, func(u bundle.Unit) bool { return u.Name == "wiki.service" })
+				p := bundle.UnitDir + "/wiki.service.d/10-net.conf"
+				l.file(p, c.dropIn).of("wiki")
+				l.Units[i].Files = append(l.Units[i].Files, p)
+			}
 
 			e.calls = nil
 			res := twinDeploy(t, m, l.on(1), l, c.outcome).res
@@ -348,7 +362,7 @@ func TestExternalNetworkIsNotThere(t *testing.T) {
 			if isTold != (c.outcome == bundle.OutcomeRefused) {
 				t.Errorf("the error is %q", res.Error)
 			}
-			if n := e.asked("docker network inspect") + e.asked("docker volume inspect"); n != 1 && c.made == "" {
+			if n := e.asked("docker network inspect") + e.asked("docker volume inspect"); n != 1 && c.made+c.unit == "" {
 				t.Errorf("the engine was asked for %d networks and volumes, want the one that is external: %q", n, e.calls)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/blame"
@@ -152,7 +153,7 @@ func (r *run) decideStack(ctx context.Context, s *stack, scratch string) error {
 		if err != nil {
 			return err
 		}
-		if err := r.checkExternals(ctx, rendered.Needs); err != nil {
+		if err := r.checkExternals(ctx, s.Service, rendered.Needs); err != nil {
 			return err
 		}
 		facts.Hashes = rendered.Hashes
@@ -171,11 +172,18 @@ func (r *run) decideStack(ctx context.Context, s *stack, scratch string) error {
 	return nil
 }
 
-// checkExternals fails where a network or volume is not on the host that compose does not make, and that no other
-// project of the host makes either.
-func (r *run) checkExternals(ctx context.Context, needs []containers.External) error {
+// checkExternals fails where a network or volume is not on the host that compose does not make for service, and that no
+// other project of the host makes either. What a unit does that is ordered before that of the service is not known:
+// it may be there to make them.
+func (r *run) checkExternals(ctx context.Context, service string, needs []containers.External) error {
+	projects := stacksOf(&r.offer.Manifest)
+	isOther := func(unit string) bool { return projects[strings.TrimSuffix(unit, ".service")] == nil }
+	if len(needs) > 0 && slices.ContainsFunc(r.w.OrderedBefore(containers.StackUnit(service)), isOther) {
+		return nil
+	}
+
 	made := map[containers.External]bool{}
-	for _, p := range stacksOf(&r.offer.Manifest) {
+	for _, p := range projects {
 		for kind, all := range map[string][]bundle.ComposeVolume{"network": p.Networks, "volume": p.Volumes} {
 			for _, v := range all {
 				if !v.External {
