@@ -16,6 +16,7 @@ import (
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/containers"
 	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/plan"
 	"bellhop/internal/host/stacks"
 	"bellhop/internal/host/state"
 )
@@ -178,7 +179,7 @@ func (r *run) decideStack(ctx context.Context, s *stack, scratch string) error {
 func (r *run) checkExternals(ctx context.Context, service string, needs []containers.External) error {
 	projects := stacksOf(&r.offer.Manifest)
 	isOther := func(unit string) bool { return projects[strings.TrimSuffix(unit, ".service")] == nil }
-	if len(needs) > 0 && slices.ContainsFunc(r.w.OrderedBefore(containers.StackUnit(service)), isOther) {
+	if len(needs) > 0 && slices.ContainsFunc(plan.OrderedBefore(r.w, containers.StackUnit(service)), isOther) {
 		return nil
 	}
 

@@ -6,9 +6,9 @@ import (
 	"bellhop/internal/unitfile"
 )
 
-// OrderedBefore are the host's own units of the offer that come before unit when both start: by After= of a file of unit,
+// OrderedBefore are the host's own units of the offer of w that come before unit when both start: by After= of a file of unit,
 // or by Before= of one of theirs. Units of keys and of packages are left out.
-func (w *Plan) OrderedBefore(unit string) (names []string) {
+func OrderedBefore(w *Plan, unit string) (names []string) {
 	digests := map[string]string{} // by path
 	for _, f := range w.Offer.Manifest.Files {
 		digests[f.Path] = f.Digest
