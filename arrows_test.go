@@ -19,7 +19,7 @@ import (
 
 // arrows lists, per package, the packages of this module that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "deploy/actions", "deploy/bell", "deploy/commits", "deploy/drift", "deploy/follow", "deploy/keys", "deploy/plan", "deploy/routes", "deploy/testbranch", "gitsync", "internal/adopt", "internal/bundle", "internal/causes", "internal/child", "internal/confine", "internal/doctor", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/history/deliveries", "internal/history/results", "internal/history/services", "internal/history/stops", "internal/host/helper", "internal/host/real", "internal/images", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/newrepo", "internal/nixfleet", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/prefixed", "internal/privatekey", "internal/registry", "internal/requests", "internal/runplans", "internal/trace", "internal/worktree", "internal/yamledit", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
+	"cmd/bellhop":              {"deploy", "deploy/actions", "deploy/bell", "deploy/commits", "deploy/drift", "deploy/follow", "deploy/keys", "deploy/plan", "deploy/routes", "deploy/testbranch", "gitsync", "internal/adopt", "internal/bundle", "internal/causes", "internal/child", "internal/confine", "internal/doctor", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/history/deliveries", "internal/history/results", "internal/history/services", "internal/history/stops", "internal/host/helper", "internal/host/real", "internal/images", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/newrepo", "internal/nixfleet", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/prefixed", "internal/privatekey", "internal/registry", "internal/requests", "internal/runplans", "internal/trace", "internal/unitlog", "internal/worktree", "internal/yamledit", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
 	"cmd/bellhop-host":         {"internal/host/helper", "internal/host/real"},
 	"server":                   {"internal/history/deliveries", "internal/plain", "server/admission"},
 	"server/admission":         {},
@@ -82,6 +82,7 @@ var arrows = map[string][]string{
 	"internal/preview":         {"internal/bundle", "internal/fleet", "internal/plain", "internal/plandigest"},
 	"internal/plandigest":      {"internal/bundle", "internal/fleet"},
 	"internal/unitfile":        {},
+	"internal/unitlog":         {"internal/bundle"},
 	"internal/limits":          {},
 	"internal/confine":         {},
 	"internal/bundle":          {"internal/nameshape", "internal/plain"},
@@ -109,12 +110,13 @@ var arrows = map[string][]string{
 	"internal/forge/rest":      {"internal/mask", "internal/plain"},
 	"internal/owner":           {},
 	"internal/push":            {"internal/archive", "internal/bundle", "internal/bundle/wire", "internal/durable", "internal/fleet", "internal/link", "internal/plain", "internal/trace"},
-	"internal/host":            {"internal/bundle", "internal/host/before", "internal/host/blame", "internal/host/check", "internal/host/confirm", "internal/host/containers", "internal/host/health", "internal/host/keyfiles", "internal/host/keyunits", "internal/host/machine", "internal/host/nixsystem", "internal/host/owned", "internal/host/plan", "internal/host/quadlets", "internal/host/runs", "internal/host/stacks", "internal/host/stamps", "internal/host/state", "internal/host/undo", "internal/unitfile"},
+	"internal/host":            {"internal/bundle", "internal/host/before", "internal/host/blame", "internal/host/check", "internal/host/confirm", "internal/host/containers", "internal/host/health", "internal/host/keyfiles", "internal/host/keyunits", "internal/host/machine", "internal/host/nixsystem", "internal/host/owned", "internal/host/plan", "internal/host/quadlets", "internal/host/rootless", "internal/host/runs", "internal/host/stacks", "internal/host/stamps", "internal/host/state", "internal/host/undo", "internal/unitfile"},
 	"internal/host/keyunits":   {"internal/bundle", "internal/host/blame", "internal/host/machine", "internal/host/state"},
 	"internal/host/restart":    {"internal/bundle", "internal/host/blame", "internal/host/check", "internal/host/containers", "internal/host/health", "internal/host/keyfiles", "internal/host/machine", "internal/host/state"},
 	"internal/host/stamps":     {"internal/host/owned", "internal/host/plan", "internal/host/state"},
-	"internal/host/undo":       {"internal/bundle", "internal/host/blame", "internal/host/containers", "internal/host/keyfiles", "internal/host/machine", "internal/host/nixsystem", "internal/host/owned", "internal/host/quadlets", "internal/host/stacks", "internal/host/stamps", "internal/host/state"},
+	"internal/host/undo":       {"internal/bundle", "internal/host/blame", "internal/host/containers", "internal/host/keyfiles", "internal/host/machine", "internal/host/nixsystem", "internal/host/owned", "internal/host/quadlets", "internal/host/stacks", "internal/host/stamps", "internal/host/state", "internal/host/usersystemd"},
 	"internal/host/quadlets":   {"internal/bundle", "internal/host/containers", "internal/host/plan", "internal/host/stacks", "internal/host/state"},
+	"internal/host/rootless":   {"internal/bundle", "internal/host/blame", "internal/host/check", "internal/host/containers", "internal/host/machine", "internal/host/owned", "internal/host/plan", "internal/host/state", "internal/host/usersystemd"},
 	"internal/host/stacks":     {"internal/host/containers", "internal/host/state"},
 	"internal/host/helper":     {"internal/bundle", "internal/bundle/wire", "internal/host", "internal/host/check", "internal/host/confirm", "internal/host/keyfiles", "internal/host/look", "internal/host/machine", "internal/host/nixsystem", "internal/host/owned", "internal/host/plan", "internal/host/restart", "internal/host/state"},
 	"internal/host/look":       {"internal/bundle", "internal/bundle/wire", "internal/host/confirm", "internal/host/containers", "internal/host/keyfiles", "internal/host/machine", "internal/host/nixsystem", "internal/host/owned", "internal/host/state", "internal/plain"},
@@ -135,7 +137,7 @@ var arrows = map[string][]string{
 	"internal/host/runs":       {"internal/bundle"},
 	"internal/host/systemd":    {"internal/bundle", "internal/host/machine", "internal/nameshape"},
 	"internal/host/keys":       {"internal/bundle", "internal/durable", "internal/host/machine"},
-	"internal/host/real":       {"internal/bundle", "internal/host/keys", "internal/host/machine", "internal/host/probes", "internal/host/systemd", "internal/nameshape"},
+	"internal/host/real":       {"internal/bundle", "internal/host/keys", "internal/host/machine", "internal/host/probes", "internal/host/systemd", "internal/host/usersystemd", "internal/nameshape"},
 
 	"internal/history":             {"internal/bundle", "internal/history/deliveries", "internal/history/generations", "internal/history/hosttable", "internal/history/looks", "internal/history/manifests", "internal/history/null", "internal/history/openruns", "internal/history/outbox", "internal/history/results", "internal/history/runcache", "internal/history/runlist", "internal/history/services", "internal/history/states", "internal/history/stops", "internal/history/store"},
 	"internal/history/runlist":     {"internal/history/null", "internal/history/results", "internal/history/runcache", "internal/history/states", "internal/history/store"},
@@ -156,12 +158,13 @@ var arrows = map[string][]string{
 	"internal/history/store":       {},
 	"internal/host/blame":          {"internal/bundle", "internal/host/containers", "internal/host/health", "internal/host/machine", "internal/mask"},
 
-	"internal/lab":             {"internal/bundle", "internal/host", "internal/host/helper", "internal/host/machine", "internal/host/owned", "internal/lab/port", "internal/lab/systemd", "internal/link", "internal/newhost"},
-	"internal/lab/canary":      {},
-	"internal/lab/port":        {},
-	"internal/lab/systemd":     {"internal/bundle", "internal/host/machine"},
-	"internal/lab/conformance": {"internal/bundle", "internal/host/machine"},
-	"internal/textdiff":        {},
+	"internal/host/usersystemd": {"internal/bundle", "internal/host/machine"},
+	"internal/lab":              {"internal/bundle", "internal/host", "internal/host/helper", "internal/host/machine", "internal/host/owned", "internal/host/usersystemd", "internal/lab/port", "internal/lab/systemd", "internal/link", "internal/newhost"},
+	"internal/lab/canary":       {},
+	"internal/lab/port":         {},
+	"internal/lab/systemd":      {"internal/bundle", "internal/host/machine"},
+	"internal/lab/conformance":  {"internal/bundle", "internal/host/machine"},
+	"internal/textdiff":         {},
 }
 
 func TestArrows(t *testing.T) {

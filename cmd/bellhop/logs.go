@@ -14,6 +14,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
+	"bellhop/internal/unitlog"
 )
 
 // logs: the journal of hosts. A unit that a host does not have is an error, since an empty journal
@@ -170,9 +171,9 @@ func interruptedOr(ctx context.Context, err error) error {
 // errNoUnit says that a host has no unit of that name, and no line of one in its journal.
 var errNoUnit = errors.New("there is no such unit, and no line of one in the journal")
 
-// need asks a host whether it has what is to be shown. Of a compose service the repo says it.
+// need asks a host whether it has what is to be shown. Of a compose service, and of units of users, the repo says it.
 func (o *logsOptions) need(e *Env, ctx context.Context, pool *link.Pool, t link.Target) error {
-	if _, ok := o.stacks[t.Name]; ok {
+	if _, ok := o.stacks[t.Name]; ok || unitlog.OfUsers(o.unitsOn(t.Name)) {
 		return nil
 	}
 	return needUnits(e, ctx, pool, t, o.unitsOn(t.Name))
@@ -235,10 +236,7 @@ func journalLine(o *logsOptions, host string) string {
 	if o.follow {
 		args = append(args, "-f")
 	}
-	for _, unit := range o.unitsOn(host) {
-		args = append(args, "-u", unit)
-	}
-	return shellLine(args)
+	return unitlog.Line(args, o.unitsOn(host), shellLine)
 }
 
 // composeLine is the command that shows what the containers of a compose service wrote. The host's date reads

@@ -7,6 +7,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/owned"
+	"bellhop/internal/host/rootless"
 )
 
 // doAccounts writes the sysusers snippets, applies them, and changes what they can't.
@@ -14,7 +15,8 @@ func (r *run) doAccounts(ctx context.Context) error {
 	if err := r.w.SaveMade(); err != nil {
 		return err
 	}
-	if err := r.m.ReplaceFiles(snippets(r.w.Puts, "/sysusers.d/"), r.replaced); err != nil {
+	early := r.early()
+	if err := r.m.ReplaceFiles(without(r.w.Puts, func(p string) bool { return !early(p) }), r.replaced); err != nil {
 		return err
 	}
 	if paths := r.wantedPaths("/sysusers.d/"); len(paths) > 0 && (r.w.Create || r.changedAny(paths)) {
@@ -35,7 +37,19 @@ func (r *run) doAccounts(ctx context.Context) error {
 		}
 	}
 
-	return nil
+	return r.rootless().Begin(ctx)
+}
+
+// early says which paths come before the others: the accounts, and what users' own systemds need, are made
+// of them.
+func (r *run) early() func(path string) bool {
+	ofUsers := r.rootless().Early()
+	return func(p string) bool { return strings.Contains(p, "/sysusers.d/") || ofUsers(p) }
+}
+
+// rootless is the part of the run that is about users' own systemds.
+func (r *task) rootless() *rootless.Run {
+	return &rootless.Run{M: r.m, Plan: r.w, Offer: &r.offer, Event: r.event, Warn: r.warn}
 }
 
 // doTmpfiles makes the homes. Only what changed, or has a home yet to make, is applied.
@@ -55,19 +69,9 @@ func (r *run) doTmpfiles(ctx context.Context) error {
 	return nil
 }
 
-// snippets are those changes that lie in a folder of that name.
-func snippets(puts []owned.Change, folder string) (in []owned.Change) {
+func without(puts []owned.Change, not func(path string) bool) (out []owned.Change) {
 	for _, p := range puts {
-		if strings.Contains(p.Path, folder) {
-			in = append(in, p)
-		}
-	}
-	return in
-}
-
-func without(puts []owned.Change, folder string) (out []owned.Change) {
-	for _, p := range puts {
-		if !strings.Contains(p.Path, folder) {
+		if !not(p.Path) {
 			out = append(out, p)
 		}
 	}

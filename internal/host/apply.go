@@ -161,7 +161,7 @@ func (r *run) preflight(ctx context.Context) error {
 
 	r.offer = *r.w.Offer // without what is held
 	r.w.WarnOfKeyPlace(ctx)
-	for _, step := range []func(context.Context) error{r.prepare, r.checkQuadlets} {
+	for _, step := range []func(context.Context) error{r.prepare, r.checkQuadlets, r.rootless().Preflight} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -408,7 +408,7 @@ func (r *run) changedMeanwhile(p *owned.Change, is owned.Sight) {
 }
 
 func (r *run) files(context.Context) error {
-	if err := r.m.ReplaceFiles(without(r.w.Puts, "/sysusers.d/"), r.replaced); err != nil {
+	if err := r.m.ReplaceFiles(without(r.w.Puts, r.early()), r.replaced); err != nil {
 		return r.ofPath(err)
 	}
 

@@ -56,6 +56,7 @@ func (r *run) images(ctx context.Context) error {
 	}
 	pull := &containers.Puller{Programs: r.m.Programs, Event: r.event, Env: logins}
 	failed := pull.Pull(ctx, wanted)
+	maps.Copy(failed, r.rootless().PullFirst(ctx))
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -69,7 +68,7 @@ func (r *units) reload(ctx context.Context) error {
 		return nil
 	}
 	if err := r.m.Systemd.Reload(ctx); err != nil {
-		return err
+		return r.rootless().Blame(err)
 	}
 	if len(u.Stop) > 0 {
 		r.m.Systemd.ResetFailed(ctx, u.Stop) // a failed unit without a file is only noise
@@ -123,7 +122,7 @@ func (r *units) usable(ctx context.Context) error {
 	for _, n := range names {
 		switch load := states[n].Load; {
 		case load == "" || load == "loaded": // "": an alias, which is told by its own name
-		case load == "not-found" && strings.HasPrefix(files[n], bundle.QuadletDir+"/"):
+		case load == "not-found" && isQuadlet(files[n]):
 			bad = append(bad, blame.Unit(n, "podman made none of %s: podman 4.4 or newer must be there, and like the file (%s --dryrun tells)", files[n], containers.Generator))
 		case load == "masked":
 			bad = append(bad, blame.Unit(n, "systemd takes it for masked: its file is empty, or a mask of that name stands in /etc/systemd or /run/systemd"))
@@ -134,6 +133,8 @@ func (r *units) usable(ctx context.Context) error {
 
 	return blame.Join(bad, r.w.ServiceWith)
 }
+
+func isQuadlet(p string) bool { _, _, is := bundle.SplitQuadlet(p); return is }
 
 // notEnabled are the units that were just enabled and for which systemd made no link: they would
 // run now and be gone after the next boot.

@@ -16,6 +16,7 @@ import (
 	"bellhop/internal/host"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/owned"
+	"bellhop/internal/host/usersystemd"
 	"bellhop/internal/lab/systemd"
 )
 
@@ -76,8 +77,7 @@ func NewMachine(dir string) *Machine {
 	m.systemd = systemd.New(dir, m.exec, m.unmountKeys)
 	m.addAccounts()
 	m.host = &machine.Machine{
-		Polls: true,
-		Root:  dir, Systemd: twinSystemd{m}, Accounts: twinAccounts{m}, Mounts: twinMounts{m},
+		Polls: true, Root: dir, Systemd: usersystemd.New(twinSystemd{m, m.systemd}, twinSystemd{m, m.systemd}), Accounts: twinAccounts{m}, Mounts: twinMounts{m},
 		Clock:  time.Now,
 		BootID: func() (string, error) { return m.BootID(), nil },
 		Helper: "/usr/local/libexec/bellhop/current",
@@ -316,6 +316,7 @@ func (m *Machine) Reboot() error {
 	m.systemd.Generate()
 	m.systemd.StartTargets()
 	m.systemd.StartQueued()
+	m.systemd.StartUsers(func(user string) string { return m.users[user].Home })
 	m.systemd.Transact("start", unitNames(m.nixos.systems[m.nixos.boots]))
 	late := m.nixos.settles
 	m.mu.Unlock()

@@ -5,10 +5,14 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/machine"
+	"bellhop/internal/lab/systemd"
 )
 
-// twinSystemd is the engine's face of the imitated service manager.
-type twinSystemd struct{ m *Machine }
+// twinSystemd is the engine's face of an imitated service manager: the host's, or that of a user.
+type twinSystemd struct {
+	m  *Machine
+	of *systemd.Systemd
+}
 
 func (s twinSystemd) lock() func() { s.m.mu.Lock(); return s.m.mu.Unlock }
 
@@ -41,16 +45,16 @@ func (s twinSystemd) Steady(ctx context.Context, names []string) (map[string]mac
 // Loaded is Glance of all that has a state.
 func (s twinSystemd) Loaded(ctx context.Context) (map[string]machine.UnitState, error) {
 	unlock := s.lock()
-	names := s.m.systemd.Loaded()
+	names := s.of.Loaded()
 	unlock()
 	return s.Glance(ctx, names)
 }
 
 func (s twinSystemd) Units(_ context.Context, names []string) (map[string]machine.UnitState, error) {
 	defer s.lock()()
-	states := s.m.systemd.Units(names)
+	states := s.of.Units(names)
 	for _, n := range names {
-		if s.m.isApply(n) {
+		if s.of == s.m.systemd && s.m.isApply(n) {
 			states[n] = s.m.state(n)
 		}
 	}
@@ -59,38 +63,53 @@ func (s twinSystemd) Units(_ context.Context, names []string) (map[string]machin
 
 func (s twinSystemd) Reload(context.Context) error {
 	defer s.lock()()
-	s.m.systemd.Reloads++
-	s.m.systemd.Reload()
+	s.of.Reloads++
+	s.of.Reload()
 	return nil
 }
 
 func (s twinSystemd) Enable(_ context.Context, names []string) error {
 	defer s.lock()()
-	return s.m.systemd.Enable(names)
+	return s.of.Enable(names)
 }
 
 func (s twinSystemd) Disable(_ context.Context, names []string) error {
 	defer s.lock()()
-	return s.m.systemd.Disable(names)
+	return s.of.Disable(names)
 }
 
 func (s twinSystemd) Job(_ context.Context, verb string, names []string) map[string]error {
 	defer s.lock()()
-	return s.m.systemd.Do(verb, names)
+	return s.of.Do(verb, names)
 }
 
 func (s twinSystemd) Queue(_ context.Context, verb, name string) error {
 	defer s.lock()()
-	return s.m.systemd.Queue(verb, name)
+	return s.of.Queue(verb, name)
 }
 
 func (s twinSystemd) ResetFailed(_ context.Context, names []string) error {
 	defer s.lock()()
-	s.m.systemd.ResetFailed(names)
+	s.of.ResetFailed(names)
 	return nil
 }
 
 func (s twinSystemd) Close() error { return nil }
+
+// Open opens the imitated service manager of a user.
+func (s twinSystemd) Open(_ context.Context, user string, start bool) (machine.Systemd, error) {
+	defer s.lock()()
+	if of := s.of.OfUser(user, s.m.users[user].Home, start); of != nil {
+		return twinSystemd{s.m, of}, nil
+	}
+	return nil, nil
+}
+
+// End ends that of one who lingers no more.
+func (s twinSystemd) End(_ context.Context, user string) error {
+	s.m.set(func() { s.of.EndUser(user) })
+	return nil
+}
 
 // isApply says that a name is that of the transient unit, and that it is there.
 func (m *Machine) isApply(name string) bool { return name == bundle.ApplyUnit && m.apply != nil }

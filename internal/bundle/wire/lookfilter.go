@@ -11,9 +11,6 @@ import (
 	"bellhop/internal/nameshape"
 )
 
-// unitName is what systemd calls a unit. Names are shown within commands for people to type.
-var unitName = nameshape.Of(`A-Za-z0-9:_.\@-`, 255)
-
 // unitWord is what systemd and engines call a state of a unit.
 var unitWord = nameshape.Of(`a-z-`, 40)
 
@@ -34,11 +31,11 @@ func FilterSeen(in *bundle.HostSeen, filter func(string) string) *bundle.Seen {
 	c := copier{filter: filter, left: MaxSeen}
 	c.copy(reflect.ValueOf(out).Elem(), reflect.ValueOf(in).Elem())
 	out.DriftMore += len(in.Drift) - len(out.Drift)
-	out.FailedUnits = slices.DeleteFunc(out.FailedUnits, func(u bundle.FailedUnit) bool { return !unitName.MatchString(u.Name) })
+	out.FailedUnits = slices.DeleteFunc(out.FailedUnits, func(u bundle.FailedUnit) bool { return !bundle.IsUnitName(u.Name) }) // they are shown within commands for people to type
 	out.FailedUnits = out.FailedUnits[:min(len(out.FailedUnits), maxFailed)]
 	out.Units = slices.DeleteFunc(out.Units, func(u bundle.UnitSeen) bool {
 		hasSub := u.Sub == "" || unitWord.MatchString(u.Sub)
-		return !hasSub || !unitName.MatchString(u.Name) || !unitWord.MatchString(u.Active)
+		return !hasSub || !bundle.IsUnitName(u.Name) || !unitWord.MatchString(u.Active)
 	})
 	out.Units = out.Units[:min(len(out.Units), maxUnits)]
 	return out

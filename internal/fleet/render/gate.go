@@ -118,3 +118,19 @@ func tmpfilesText(u bundle.User) string {
 	}
 	return fmt.Sprintf("d %s 0750 %s %s - -\n", u.Home, u.Name, u.Group)
 }
+
+// quadletFolders are the lines of the snippet that make the folder of a user's own quadlets: root writes
+// there, and what root would make on the way would be root's.
+func quadletFolders(s *service.Service) string {
+	if s.LingersAs() == "" {
+		return ""
+	}
+
+	var b strings.Builder
+	dir, u := s.User.Home, s.User
+	for _, name := range strings.Split(strings.TrimPrefix(bundle.UserQuadletDir(dir), dir+"/"), "/") {
+		dir += "/" + name
+		fmt.Fprintf(&b, "d %s 0755 %s %s - -\n", dir, u.Name, u.Group)
+	}
+	return b.String()
+}

@@ -286,7 +286,10 @@ func (r *Rendering) accounts() {
 
 	r.add("/etc/sysusers.d/bellhop-"+r.Service.Name+".conf", []byte(sysusersText(*u)), "", true, 0o644, "root", "root")
 	if home := tmpfilesText(*u); home != "" {
-		r.add("/etc/tmpfiles.d/bellhop-"+r.Service.Name+".conf", []byte(home), "", true, 0o644, "root", "root")
+		r.add("/etc/tmpfiles.d/bellhop-"+r.Service.Name+".conf", []byte(home+quadletFolders(r.Service)), "", true, 0o644, "root", "root")
+	}
+	if user := r.Service.LingersAs(); user != "" {
+		r.add(bundle.LingerDir+"/"+user, nil, "", true, 0o644, "root", "root")
 	}
 }
 

@@ -119,7 +119,7 @@ func (r *Rendering) decide(p *unitPlan, plans map[string]*unitPlan) {
 			paths = append(paths, i.paths...)
 		}
 
-		u := bundle.Unit{Name: name, Service: r.Service.Name, Enable: enable, Start: start, Foreign: !ours, Files: paths, OnChange: bundle.Restart, Oneshot: isOneshot}
+		u := bundle.Unit{Name: bundle.UserUnit(r.Service.LingersAs(), name), Service: r.Service.Name, Enable: enable, Start: start, Foreign: !ours, Files: paths, OnChange: bundle.Restart, Oneshot: isOneshot}
 		if p.rule != nil && p.rule.OnChange.S != "" {
 			u.OnChange = p.rule.OnChange.S
 		}
@@ -207,7 +207,7 @@ func (r *Rendering) gate(p *unitPlan, kind string, started []string) {
 	s := r.Service
 	canWait := kind == "service" || kind == "socket"
 	isNamed := p.file != "" || p.rule != nil
-	if !canWait || !isNamed {
+	if !canWait || !isNamed || r.Service.LingersAs() != "" {
 		return
 	}
 	if _, q := unitfile.SplitName(p.file); slices.Contains([]string{"volume", "network", "image", "build"}, q) {

@@ -22,7 +22,7 @@ var UnitTable = []UnitRow{
 	{"`nginx.service.d/bellhop.conf`",
 		"a drop-in for a unit that is not ours; enabled and started only if `units:` names it; undone on leaving", "render.Rendering.decide"},
 	{"`*.container *.volume *.network *.kube *.pod *.image *.build`",
-		"to `/etc/containers/systemd/`; the generated unit is treated as ours", "unitfile.Unit.Generated"},
+		"to `/etc/containers/systemd/`, or with `linger: true` of the service's user to that user's home; the generated unit is treated as ours", "unitfile.Unit.Generated"},
 	{"a unit, drop-in, package, key or file of the service changed",
 		"its running units restart once; per unit `on_change: reload` or `none`, `watch: [paths]`", "render.Rendering.triggers"},
 	{"`Type=oneshot` with `[Install]`, no RemainAfterExit, no activator",

@@ -47,6 +47,7 @@ func (s *Service) claimed() []claim {
 			if u.IsQuadlet {
 				name = unitfile.Read(u.Blob.Data).Generated(u.Name)
 			}
+			name = bundle.UserUnit(s.LingersAs(), name)
 			cs = append(cs, claim{place: "unit " + name, what: "the unit " + name, file: u.Source})
 		}
 	}
@@ -74,6 +75,9 @@ func (s *Service) claimed() []claim {
 		cs = append(cs, claim{place: "user " + u.Name, same: fmt.Sprintf("%+v", u), what: "the user " + u.Name, at: s.Def.User.Name.At})
 		cs = append(cs, claim{place: "/etc/sysusers.d/bellhop-" + s.Name + ".conf", what: "bellhop's own snippet"},
 			claim{place: "/etc/tmpfiles.d/bellhop-" + s.Name + ".conf", what: "bellhop's own snippet"})
+		if s.LingersAs() != "" {
+			cs = append(cs, claim{place: bundle.LingerDir + "/" + u.Name, what: "the systemd of user " + u.Name + " (linger)", at: s.Def.User.Name.At})
+		}
 	}
 
 	return cs

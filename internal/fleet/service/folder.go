@@ -213,6 +213,7 @@ func (s *reader) build() error {
 	s.readNeeds()
 	s.readHealth()
 	s.checkPackage()
+	s.checkRootless()
 	if err := s.checkPrograms(s.programs); err != nil {
 		return err
 	}
@@ -340,10 +341,10 @@ func (s *reader) takeUnit(o tree.Object, unit, dropin string) error {
 	}
 
 	u := Unit{Name: unit, Source: o.Path, IsQuadlet: syntax.IsQuadlet(unit)}
-	where := bundle.UnitDir
-	if u.IsQuadlet {
-		where = bundle.QuadletDir
+	if bad := s.notRootless(unit); bad != "" {
+		s.reportFile(o.Path, "%s", bad)
 	}
+	where := s.placeOf(&u)
 	u.Path = where + "/" + unit
 	if dropin != "" {
 		u.IsDropin = true

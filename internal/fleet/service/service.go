@@ -174,6 +174,7 @@ func (s *reader) readUser() {
 	}
 
 	s.User.UID, s.User.GID = s.id("uid", u.UID), s.id("gid", u.GID)
+	s.readLinger()
 	for _, g := range u.ExtraGroups {
 		if s.account(g.At, "group", g.S) && !slices.Contains(s.ExtraGroups, g.S) {
 			s.ExtraGroups = append(s.ExtraGroups, g.S)

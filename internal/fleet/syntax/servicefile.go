@@ -60,6 +60,7 @@ type User struct {
 	UID         yaml.String `yaml:"uid" jsonschema_description:"a fixed number, as NFS needs it"`
 	GID         yaml.String `yaml:"gid" jsonschema_description:"of the group"`
 	ExtraGroups yaml.List   `yaml:"extra_groups"`
+	Linger      *bool       `yaml:"linger" former:"ignored" jsonschema_description:"the quadlets of the service are units of the user's own systemd, which runs without a login"`
 }
 
 // Package is the path of a blob in the service's folder, or a mapping.

@@ -18,7 +18,6 @@ var (
 	RunName     = nameshape.Of("a-z0-9-", 40)
 	accountName = nameshape.New("A-Za-z_", "A-Za-z0-9_-", 31)
 	packageName = nameshape.New("A-Za-z0-9", "A-Za-z0-9._-", 64)
-	unitName    = nameshape.Of(`A-Za-z0-9:_.\@-`, 255)
 )
 
 const (
@@ -123,7 +122,7 @@ func Manifest(b *bundle.Manifest) error {
 }
 
 func checkUnit(u bundle.Unit) error {
-	if !unitName.MatchString(u.Name) || !strings.Contains(u.Name, ".") {
+	if !bundle.IsUnitName(u.Name) || !strings.Contains(u.Name, ".") {
 		return fmt.Errorf("unit name %q", u.Name)
 	}
 	isOwn := u.Name == bundle.ApplyUnit || u.Name == bundle.SettleUnit

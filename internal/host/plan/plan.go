@@ -419,8 +419,8 @@ func (w *Plan) isOwn(p owned.Change) bool {
 // Reload says whether systemd must read its unit files again.
 func (w *Plan) Reload() bool {
 	for _, p := range w.Puts {
-		if strings.HasPrefix(p.Path, "/etc/systemd/") || strings.HasPrefix(p.Path, "/run/systemd/") ||
-			strings.HasPrefix(p.Path, "/etc/containers/systemd/") {
+		_, _, isQuadlet := bundle.SplitQuadlet(p.Path)
+		if isQuadlet || strings.HasPrefix(p.Path, "/etc/systemd/") || strings.HasPrefix(p.Path, "/run/systemd/") {
 			return true
 		}
 	}

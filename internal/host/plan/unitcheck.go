@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host/owned"
 	"bellhop/internal/unitfile"
 )
 
@@ -47,10 +46,11 @@ func (w *Plan) checkUnitFiles(ctx context.Context) error {
 // kindOf is the kind of unit that the file p of the unit name is part of: "service", and of a
 // quadlet "container" and its kin.
 func kindOf(name, p string) string {
-	if !owned.Below(p, bundle.QuadletDir) {
+	_, p, isQuadlet := bundle.SplitQuadlet(p)
+	if !isQuadlet {
 		return strings.TrimPrefix(path.Ext(name), ".")
 	}
-	if dir := path.Dir(p); dir != bundle.QuadletDir {
+	if dir := path.Dir(p); dir != "." {
 		p = strings.TrimSuffix(dir, ".d") // a drop-in
 	}
 	return strings.TrimPrefix(path.Ext(p), ".")

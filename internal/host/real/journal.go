@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"bellhop/internal/bundle"
 	"bellhop/internal/nameshape"
 )
 
@@ -32,6 +33,7 @@ var (
 // a program said shortly before it was restarted for a word of the next life: so where only systemd
 // is heard, the lines of all lives since a moment are given.
 func (Journal) Lines(ctx context.Context, unit, invocation string, since time.Time, most int) []string {
+	user, unit := bundle.SplitUnit(unit)
 	if !plainUnit.MatchString(unit) {
 		return nil
 	}
@@ -40,6 +42,10 @@ func (Journal) Lines(ctx context.Context, unit, invocation string, since time.Ti
 	wait, cancel := context.WithTimeout(ctx, syncTime)
 	exec.CommandContext(wait, "journalctl", "--sync").Run()
 	cancel()
+
+	if user != "" {
+		return linesOfUser(ctx, user, unit, invocation, since, most)
+	}
 
 	var ofSystemd []string
 	if len(invocation) == 32 && invocationID.MatchString(invocation) {
@@ -58,6 +64,27 @@ func (Journal) Lines(ctx context.Context, unit, invocation string, since time.Ti
 	if len(lines) == 0 { // the clock was set back meanwhile
 		return ofSystemd
 	}
+	return lines
+}
+
+// linesOfUser are Lines of a unit of a user's own systemd. Whoever is the user may have written any of them.
+func linesOfUser(ctx context.Context, user, unit, invocation string, since time.Time, most int) []string {
+	if len(invocation) == 32 && invocationID.MatchString(invocation) {
+		if lines, _ := query(ctx, most, "_SYSTEMD_INVOCATION_ID="+invocation, "+", "USER_INVOCATION_ID="+invocation); len(lines) > 0 {
+			return lines
+		}
+	}
+
+	a, there, err := Accounts{}.User(user)
+	if err != nil || !there {
+		return nil
+	}
+	which := []string{"-b"}
+	if !since.IsZero() {
+		which = append(which, fmt.Sprintf("--since=@%d.%06d", since.Unix(), since.Nanosecond()/1000))
+	}
+	uid := "_UID=" + strconv.Itoa(a.UID)
+	lines, _ := query(ctx, most, append(which, "_SYSTEMD_USER_UNIT="+unit, uid, "+", "USER_UNIT="+unit, uid)...)
 	return lines
 }
 

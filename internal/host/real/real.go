@@ -17,6 +17,7 @@ import (
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/probes"
 	"bellhop/internal/host/systemd"
+	"bellhop/internal/host/usersystemd"
 )
 
 // Machine opens the host that this process runs on. It needs root.
@@ -41,7 +42,7 @@ func Machine() (*machine.Machine, error) {
 	sd.Exec, sd.Runtime = helper(exe), nixos == nil
 	accounts := Accounts{}
 	return &machine.Machine{
-		Root: "/", Systemd: sd, Accounts: accounts, Mounts: keys.New(sd, accounts), Prober: &probes.Prober{Commands: sd}, Journal: Journal{}, Commands: sd, Programs: Programs{},
+		Root: "/", Systemd: usersystemd.New(sd, &users{host: sd, accounts: accounts}), Accounts: accounts, Mounts: keys.New(sd, accounts), Prober: &probes.Prober{Commands: sd}, Journal: Journal{}, Commands: sd, Programs: Programs{},
 		Clock: time.Now, BootID: BootID, Helper: strings.Join(helper(current(exe)), " "),
 	}, nil
 }

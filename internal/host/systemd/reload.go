@@ -19,6 +19,9 @@ const busPatience = 2 * time.Second
 // asked to. So the own connection is given up, and the call goes over the bus where that is up; in early
 // boot, or without a bus daemon, it goes over the private socket.
 func (s *Systemd) Reload(ctx context.Context) error {
+	if s.uid != 0 {
+		return s.reloadUser(ctx)
+	}
 	if s.busIsUp(ctx) {
 		s.Close()
 		if reloadOverBus(ctx) == nil {

@@ -35,6 +35,7 @@ type Systemd struct {
 	// Runtime makes Enable and Disable act below /run, where /etc can't be written.
 	Runtime bool
 
+	uid  int // of whose systemd it is; 0: the host's
 	mu   sync.Mutex
 	conn *dbus.Conn
 }
@@ -77,7 +78,7 @@ func (s *Systemd) connect(ctx context.Context) (*dbus.Conn, error) {
 
 	var last error
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		conn, err := dial()
+		conn, err := s.dial()
 		if err == nil {
 			s.conn = conn
 			return conn, nil
@@ -96,7 +97,11 @@ func (s *Systemd) connect(ctx context.Context) (*dbus.Conn, error) {
 	}
 }
 
-func dial() (*dbus.Conn, error) {
+func (s *Systemd) dial() (*dbus.Conn, error) {
+	if s.uid != 0 {
+		return dialUser(s.uid)
+	}
+
 	conn, private := dialPrivate()
 	if private == nil {
 		return conn, nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"bellhop/internal/host/machine"
+	"bellhop/internal/host/usersystemd"
 )
 
 // takeDown stops what the run started, and takes back its enablement while the unit files
@@ -68,7 +69,7 @@ func (u *undoer) bringUp(ctx context.Context) error {
 		}
 	}
 	if u.j.Reload || len(enable) > 0 {
-		if err := u.m.Systemd.Reload(ctx); err != nil {
+		if err := u.m.Systemd.Reload(ctx); err != nil && !usersystemd.IsOfUsers(err) {
 			return err
 		}
 	}

@@ -151,7 +151,7 @@ func (m *Systemd) disable(name string, seen map[string]bool) error {
 // Generate is what the quadlet generator does at each daemon-reload.
 func (m *Systemd) Generate() {
 	os.RemoveAll(m.Path(generatorDir))
-	es, _ := os.ReadDir(m.Path("/etc/containers/systemd"))
+	es, _ := os.ReadDir(m.quadlets)
 	for _, e := range es {
 		ext := filepath.Ext(e.Name())
 		suffix, ok := map[string]string{".container": "", ".kube": "", ".volume": "-volume", ".network": "-network", ".pod": "-pod"}[ext]
@@ -159,7 +159,8 @@ func (m *Systemd) Generate() {
 			continue
 		}
 
-		text, _ := m.readLinked("/etc/containers/systemd/" + e.Name())
+		bytes, _ := os.ReadFile(filepath.Join(m.quadlets, e.Name()))
+		text := string(bytes)
 		if ext == ".container" && !containerImage.MatchString(text) {
 			continue // "no Image or Rootfs key specified", in the journal alone
 		}

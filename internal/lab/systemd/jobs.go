@@ -246,7 +246,13 @@ func canReload(d *Def) bool {
 	return len(d.values["Service.ExecReload"]) > 0 || d.kind() == "notify-reload"
 }
 
-func (m *Systemd) happen(verb, name string) { m.Log = append(m.Log, Event{verb, name}) }
+func (m *Systemd) happen(verb, name string) {
+	if m.tell != nil {
+		m.tell(verb, name)
+		return
+	}
+	m.Log = append(m.Log, Event{verb, name})
+}
 
 // run does the jobs: stops against the order, then starts in order.
 func (j *jobSet) run() map[string]string {

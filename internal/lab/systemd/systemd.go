@@ -44,6 +44,10 @@ type Systemd struct {
 	queued []string // while booting
 	pid    int
 	listed map[string][]fs.DirEntry // folders of units, while many units are asked for
+
+	users    map[string]*Systemd     // of users, by name
+	quadlets string                  // the folder of quadlets, on this computer
+	tell     func(verb, name string) // of a user's: hears what happens instead of Log
 }
 
 // An Event is something that really happened to a unit: start, stop, restart, reload, fail.
@@ -53,14 +57,14 @@ type Event struct {
 
 // New is a service manager that nothing runs on yet.
 func New(root string, exec func(name string, d *Def) error, unmount func()) *Systemd {
-	return &Systemd{Root: root, Exec: exec, Unmount: unmount, Flapping: map[string]bool{}, Mortal: map[string]time.Duration{}, units: map[string]*unit{}, pid: 100}
+	return &Systemd{Root: root, quadlets: filepath.Join(root, bundle.QuadletDir), Exec: exec, Unmount: unmount, Flapping: map[string]bool{}, Mortal: map[string]time.Duration{}, units: map[string]*unit{}, pid: 100}
 }
 
 // Path is where a path of the host lies on this computer.
 func (m *Systemd) Path(p string) string { return filepath.Join(m.Root, p) }
 
 // PowerOff forgets all that runs, as pulling the plug does.
-func (m *Systemd) PowerOff() { m.units, m.queued = map[string]*unit{}, nil }
+func (m *Systemd) PowerOff() { m.units, m.users, m.queued = map[string]*unit{}, nil, nil }
 
 // StartQueued starts what was queued while the host booted.
 func (m *Systemd) StartQueued() {
@@ -217,6 +221,10 @@ func (d *Def) isPlainOneshot() bool {
 
 // State is a unit as Units tells it.
 func (m *Systemd) State(name string) machine.UnitState {
+	if strings.Contains(name, "/") {
+		return m.stateOfUsers(name)
+	}
+
 	id := m.Canonical(name)
 	d, u := m.Def(id), m.unit(id)
 	if m.Flapping[id] && u.active == "active" {
