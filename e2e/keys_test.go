@@ -237,7 +237,10 @@ func TestKeyChanges(t *testing.T) {
 			"services/idle/files/etc/motd": "others go on\n"})
 		c := w.commit("unknown owner")
 		w.deliver(c)
-		w.waitState(c, "lufta", "refused")
+		w.waitState(c, "lufta", "held-back")
+		if got := on(t, "host2", "cat /etc/motd"); got != "others go on" {
+			t.Errorf("of the other service lufta has %q", got)
+		}
 		w.waitState(c, "chrysalis", "current")
 		if out := w.bellhop("status"); !strings.Contains(out, "nobody-knows") {
 			t.Errorf("status does not name the owner:\n%s", out)
