@@ -91,6 +91,18 @@ const (
 
 // Containers are those of a project, whatever they are called.
 func (e Engine) Containers(ctx context.Context, project string) ([]State, error) {
+	if s, ok := e.socket(); ok {
+		defer s.close()
+		if all, err := s.containers(ctx, project); err == nil {
+			return all, nil
+		}
+	}
+
+	return e.listed(ctx, project)
+}
+
+// listed are the containers of a project as the docker program tells them, with an error that says what is wrong with the engine.
+func (e Engine) listed(ctx context.Context, project string) ([]State, error) {
 	for try := 1; ; try++ {
 		out, err := e.call(ctx, "ps", "-aq", "--no-trunc", "--filter", "label="+labelProject+"="+project)
 		if err != nil {
@@ -148,7 +160,7 @@ func readStates(text string) (all []State, err error) {
 		}
 	}
 
-	slices.SortFunc(all, func(a, b State) int { return strings.Compare(a.Service+"\x00"+a.ID, b.Service+"\x00"+b.ID) })
+	sortStates(all)
 	return all, nil
 }
 

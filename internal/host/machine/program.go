@@ -24,3 +24,10 @@ type Programs interface {
 	// where it does not. An error is that it could not be started, or that ctx ended.
 	Run(ctx context.Context, p Program) (Output, error)
 }
+
+// DockerSocket is what Programs may have besides, where programs run on the host itself.
+type DockerSocket interface {
+	// DockerSocket is the path of the socket at which the docker program finds its engine; "" where it asks
+	// elsewhere, or that is not known.
+	DockerSocket() string
+}

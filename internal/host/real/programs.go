@@ -3,8 +3,10 @@ package real
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -22,7 +24,34 @@ const (
 // Programs runs programs as children of this process.
 type Programs struct{}
 
-var _ machine.Programs = Programs{}
+var (
+	_ machine.Programs     = Programs{}
+	_ machine.DockerSocket = Programs{}
+)
+
+// DockerSocket is where the docker program asks that Run starts, with root's home and no variables of Docker's: at the default
+// socket, unless root chose another context.
+func (Programs) DockerSocket() string { return dockerSocket("/root/.docker/config.json") }
+
+// dockerSocket is what the docker program with this configuration takes.
+func dockerSocket(config string) string {
+	const standard = "/var/run/docker.sock"
+	text, err := os.ReadFile(config)
+	if errors.Is(err, fs.ErrNotExist) {
+		return standard
+	}
+
+	var c struct {
+		CurrentContext string `json:"currentContext"`
+	}
+	if err != nil || json.Unmarshal(text, &c) != nil {
+		return ""
+	}
+	if c.CurrentContext != "" && c.CurrentContext != "default" {
+		return ""
+	}
+	return standard
+}
 
 // Run runs p. It has a process group of its own, so that a terminal's signal does not reach it.
 func (Programs) Run(ctx context.Context, p machine.Program) (machine.Output, error) {
