@@ -8,50 +8,63 @@ import (
 	"bellhop/internal/history"
 )
 
-// A host on which one service was left as it was, since its user bars the way to a path of his,
-// gets its keys back after a reboot, and is no more than behind.
-func TestKeysOfAHostWithAServiceThatIsHeld(t *testing.T) {
-	w := newWorld(t, "a")
-	keyed(w, "a", 1, 5)
-	w.service("bot", map[string]string{"files/srv/bot/conf/x": "one"})
-	w.enable("a", "vault", "bot")
-	m := w.machines["a"]
-	w.must(os.MkdirAll(m.Path("/srv/bot"), 0o777))
-	w.must(os.Chmod(m.Path("/srv/bot"), 0o777))
-	w.push("first", history.OutcomeDone)
+// A host on which one service was left as it was, since its user bars the way to a path of his, has the other services
+// of the push, gets its keys back after a reboot, and is held-back; where services are not isolated, it is failed.
+func TestKeysOfAHostWithAServiceThatIsBarred(t *testing.T) {
+	for _, c := range []struct {
+		top     string
+		outcome history.Outcome
+		state   history.State
+		says    string
+	}{
+		{"", history.OutcomePartial, history.HeldBack, "service bot stays at 000000000000: "},
+		{"isolate: false\n", history.OutcomeFailed, history.Failed, "service bot is left as it is"},
+	} {
+		t.Run(c.top, func(t *testing.T) {
+			w := newWorld(t, "a")
+			w.top = c.top
+			keyed(w, "a", 1, 5)
+			w.service("bot", map[string]string{"files/srv/bot/conf/x": "one"})
+			w.enable("a", "vault", "bot")
+			m := w.machines["a"]
+			w.must(os.MkdirAll(m.Path("/srv/bot"), 0o777))
+			w.must(os.Chmod(m.Path("/srv/bot"), 0o777))
+			w.push("first", history.OutcomeDone)
 
-	w.must(os.Rename(m.Path("/srv/bot/conf"), m.Path("/srv/bot/aside")))
-	w.must(os.Symlink("/etc", m.Path("/srv/bot/conf")))
-	w.files["services/bot/files/srv/bot/conf/x"] = "two"
-	w.files["secrets/key0.age"] = "rotated"
-	w.push("second", history.OutcomeFailed)
-	if got := read(t, m.Path("/run/keys/key0")); got != "rotated" {
-		t.Errorf("key0 = %q, want the other service brought", got)
-	}
-	h, _ := w.db.Host("a")
-	if h.State != history.Failed || !strings.Contains(h.Error, "service bot is left as it is") {
-		t.Errorf("host is %s (%s), want failed, and why", h.State, h.Error)
-	}
+			w.must(os.Rename(m.Path("/srv/bot/conf"), m.Path("/srv/bot/aside")))
+			w.must(os.Symlink("/etc", m.Path("/srv/bot/conf")))
+			w.files["services/bot/files/srv/bot/conf/x"] = "two"
+			w.files["secrets/key0.age"] = "rotated"
+			w.push("second", c.outcome)
+			if got := read(t, m.Path("/run/keys/key0")); got != "rotated" {
+				t.Errorf("key0 = %q, want the other service brought", got)
+			}
+			h, _ := w.db.Host("a")
+			if h.State != c.state || !strings.Contains(h.Error, c.says) || !strings.Contains(h.Error, "/srv/bot/conf is barred by") || !strings.Contains(h.Error, "bellhop deploy --retry") {
+				t.Errorf("host is %s (%s), want %s, and why", h.State, h.Error, c.state)
+			}
 
-	w.must(m.Reboot())
-	ks, err := w.d.Keys().Push(t.Context(), "")
-	w.must(err)
-	if len(ks) != 1 || ks[0].Error != nil || len(ks[0].Keys) != 1 || !ks[0].Keys[0].Present {
-		t.Fatalf("PushKeys: %+v", ks)
-	}
-	if got := read(t, m.Path("/run/keys/key0")); got != "rotated" {
-		t.Errorf("key0 came back as %q", got)
-	}
+			w.must(m.Reboot())
+			ks, err := w.d.Keys().Push(t.Context(), "")
+			w.must(err)
+			if len(ks) != 1 || ks[0].Error != nil || len(ks[0].Keys) != 1 || !ks[0].Keys[0].Present {
+				t.Fatalf("PushKeys: %+v", ks)
+			}
+			if got := read(t, m.Path("/run/keys/key0")); got != "rotated" {
+				t.Errorf("key0 came back as %q", got)
+			}
 
-	w.must(os.Remove(m.Path("/srv/bot/conf")))
-	w.must(os.Rename(m.Path("/srv/bot/aside"), m.Path("/srv/bot/conf")))
-	w.files["services/bot/files/srv/bot/conf/x"] = "three"
-	w.push("third", history.OutcomeDone)
-	if got := read(t, m.Path("/srv/bot/conf/x")); got != "three" {
-		t.Errorf("x = %q", got)
-	}
-	if h, _ := w.db.Host("a"); h.State != history.Current {
-		t.Errorf("host is %s (%s), want current", h.State, h.Error)
+			w.must(os.Remove(m.Path("/srv/bot/conf")))
+			w.must(os.Rename(m.Path("/srv/bot/aside"), m.Path("/srv/bot/conf")))
+			w.files["services/bot/files/srv/bot/conf/x"] = "three"
+			w.push("third", history.OutcomeDone)
+			if got := read(t, m.Path("/srv/bot/conf/x")); got != "three" {
+				t.Errorf("x = %q", got)
+			}
+			if h, _ := w.db.Host("a"); h.State != history.Current {
+				t.Errorf("host is %s (%s), want current", h.State, h.Error)
+			}
+		})
 	}
 }
 

@@ -237,11 +237,14 @@ func (t *try) reason(service string) string {
 	return strings.Join(seen, "; ")
 }
 
+// isolates says that the services of a host which fail are held back without the others. A host that goes back to what it held goes
+// there exactly, or not at all.
+func isolates(p *plan.Plan, hp *plan.HostPlan) bool { return p.Fleet.Isolate && hp.Hold == nil }
+
 // withoutFailing is the plan of a host without the services that a try failed for; nil when they are
 // not known, or the bundle is not to be divided.
 func (h *hostTries) withoutFailing(ctx context.Context, t *try) *plan.HostPlan {
-	goesBack := t.hp.Hold != nil // exactly, or not at all
-	if len(t.failing) == 0 || !h.plan.Fleet.Isolate || goesBack {
+	if len(t.failing) == 0 || !isolates(h.plan, t.hp) {
 		return nil
 	}
 

@@ -161,6 +161,9 @@ type Offer struct {
 	// Held are the services of a composed bundle that stay as they are, since something of them failed:
 	// what does not run of them is not started.
 	Held []string `json:"held,omitempty"`
+	// Isolates says that the deployer offers the rest anew where the host refuses services of the offer. Without it the
+	// host brings by itself what it can where a service's user bars the way, and the run ends as failed.
+	Isolates bool `json:"isolates,omitempty"`
 	// After is the first run of a deployer's run that was undone before, where this one is another
 	// try without what failed. A step (Service.Before) that ran for it, for the same service digest, is
 	// not run again.

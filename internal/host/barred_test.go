@@ -2,6 +2,7 @@ package host_test
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -142,6 +143,38 @@ func TestBarredNewService(t *testing.T) {
 	}
 	if res := b.ask(bundle.Ask{Verb: bundle.AskUndo}); res.Outcome != bundle.OutcomeDone {
 		t.Errorf("undo = %+v", res)
+	}
+}
+
+// To a deployer that isolates services, the host names those whose paths are barred, all at once and before anything is touched; in the
+// offer that follows, which has of them what the host holds, they stay as they are.
+func TestBarredPathIsRefusedToWhoIsolates(t *testing.T) {
+	b := sharedBox(t)
+	b.deploy(twoServices("one", "one"), bundle.OutcomeDone)
+	os.Rename(b.path("/srv/bot/conf"), b.path("/srv/bot/aside"))
+	os.Symlink("/etc", b.path("/srv/bot/conf"))
+
+	l := twoServices("two", "two")
+	o := l.offer()
+	o.Isolates = true
+	b.jobs = nil
+	got := b.deployOffer(o, l, bundle.OutcomeRefused)
+	if !slices.Equal(got.res.Failing, []string{"bot"}) || !strings.Contains(got.res.Error, "/srv/bot/conf is barred by something of user ") || !strings.Contains(got.res.Error, "move that away on the host") {
+		t.Errorf("due to %q: %s", got.res.Failing, got.res.Error)
+	}
+	if b.read("/etc/web.conf") != "one" || len(b.jobs) > 0 {
+		t.Errorf("web.conf %q, jobs %q: something was touched", b.read("/etc/web.conf"), b.jobs)
+	}
+
+	l = twoServices("two", "one")
+	o = l.offer()
+	o.Isolates, o.Held = true, []string{"bot"}
+	got = b.deployOffer(o, l, bundle.OutcomeDone)
+	if _, err := os.Lstat(b.path("/etc/x.conf")); err == nil || b.read("/etc/web.conf") != "two" || b.read("/srv/bot/aside/x.conf") != "one" {
+		t.Errorf("web.conf %q, x.conf %q", b.read("/etc/web.conf"), b.read("/srv/bot/aside/x.conf"))
+	}
+	if !strings.Contains(strings.Join(got.res.Warnings, "\n"), "service bot is left as it is") {
+		t.Errorf("warnings %q", got.res.Warnings)
 	}
 }
 

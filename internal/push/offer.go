@@ -146,7 +146,7 @@ func nonce(b *fleet.Bundle) []byte {
 func (p *Pusher) newOffer(j *Job, hello *Hello) (*bundle.HostOffer, error) {
 	o := &bundle.HostOffer{Offer: bundle.Offer{Run: j.Run, Mode: bundle.ModeDeploy, Deployer: p.Deployer, Digest: j.Bundle.Digest,
 		Manifest: j.Bundle.Manifest.WithoutKeyDigests(), AllowPrune: j.AllowPrune, Confirm: j.Confirm.Milliseconds(),
-		Origins: j.Origins, Held: j.Held, After: j.After, NoBefore: j.GoesBack}}
+		Origins: j.Origins, Held: j.Held, Isolates: j.Isolates, After: j.After, NoBefore: j.GoesBack}}
 
 	rec := hello.Record
 	if rec == nil {

@@ -46,7 +46,7 @@ func (p *Pusher) optimistic(j *Job) *optimistic {
 
 	e := &optimistic{o: &bundle.HostOffer{Offer: bundle.Offer{Run: j.Run, Mode: bundle.ModeDeploy, Nonce: nonce(j.Bundle), Deployer: p.Deployer,
 		Digest: j.Bundle.Digest, Base: last.Generation, Manifest: j.Bundle.Manifest.WithoutKeyDigests(), AllowPrune: j.AllowPrune,
-		Confirm: j.Confirm.Milliseconds(), Origins: j.Origins, Held: j.Held, After: j.After, NoBefore: j.GoesBack,
+		Confirm: j.Confirm.Milliseconds(), Origins: j.Origins, Held: j.Held, Isolates: j.Isolates, After: j.After, NoBefore: j.GoesBack,
 		Go: len(j.Bundle.Keys) == 0}}}
 	if !j.GoesBack {
 		e.files = j.Shared.lacking(last.From, last.Manifest, j.Bundle)

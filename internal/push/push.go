@@ -105,6 +105,8 @@ type Job struct {
 	Origins []bundle.Origin
 	// Held are the services of Bundle that stay as the host has them.
 	Held []string
+	// Isolates says that services which the host refuses are held back, and the rest is pushed anew.
+	Isolates bool
 	// After is the run of which this one is another try; "" for a first one.
 	After string
 

@@ -11,7 +11,8 @@ import (
 )
 
 // A service's user may bar the way to what bellhop puts into his folders: by a link, a pipe, a
-// file without end. That fails his service and no other. Such a service is held: what the host
+// file without end. That fails his service and no other. A deployer that isolates services is refused that one, and offers
+// the rest anew. For any other, and in a push of keys alone, the service is held here: what the host
 // has of it stays as it is, whatever the offer wants of it, and the rest of the offer goes on. The
 // record then holds the manifest that came of it, and a digest that no bundle has.
 
@@ -25,12 +26,13 @@ func (h heldService) String() string {
 	return fmt.Sprintf("service %s is left as it is: %v", h.service, h.why)
 }
 
-// block makes err the fault of the service that p belongs to. Where somebody but root is to blame, the service is
-// held here; else it is refused, and without a service the host is.
+// block makes err the fault of the service that p belongs to, and returns nil where the plan can go on. Where somebody but
+// root is to blame, and nobody offers the rest anew, the service is held here; else it is refused, and without a service the host is.
 func (w *Plan) block(p string, err error) error {
 	var blocked *owned.BlockedError
 	service := w.wanted[p].service
-	if service == "" || !errors.As(err, &blocked) {
+	isBarred := service != "" && errors.As(err, &blocked)
+	if !isBarred || w.Offer.Isolates {
 		return w.refuse(service, err)
 	}
 	return &heldError{heldService{service, err}}
@@ -75,7 +77,7 @@ func (w *Plan) Held() error {
 		lines = append(lines, h.String())
 	}
 
-	return fmt.Errorf("%s; the other services were brought. Move that away on the host, then bellhop deploy --retry", strings.Join(lines, "; "))
+	return fmt.Errorf("the other services were brought, but %s", strings.Join(lines, "; "))
 }
 
 // Digest is what the record says of the bundle: that of the offer only when all of it was done.

@@ -205,7 +205,9 @@ func (w *Plan) planPaths() error {
 		case w.ctx.Err() != nil:
 			return fmt.Errorf("look at what is on the host: %w", w.ctx.Err())
 		case err != nil && wants:
-			return w.block(p, err)
+			if err := w.block(p, moveAway(err)); err != nil {
+				return err
+			}
 		case err != nil: // a service user can bar the way to what leaves, but not the run
 			w.Warnings = append(w.Warnings, fmt.Sprintf("%s is left where it is: %v", p, err))
 		case wants:
@@ -218,6 +220,11 @@ func (w *Plan) planPaths() error {
 	}
 
 	return nil
+}
+
+// moveAway is err, with what to do where a path can't be reached.
+func moveAway(err error) error {
+	return fmt.Errorf("%w: move that away on the host, then bellhop deploy --retry", err)
 }
 
 func (w *Plan) planWanted(p string, want desire, is owned.Sight, o state.OwnedPath, mine bool) error {
@@ -341,7 +348,10 @@ func (w *Plan) planDirs() error {
 
 		missing, err := w.m.Tree().Missing(p.Path, w.LeavingAbove[p.Path])
 		if err != nil {
-			return w.block(p.Path, err)
+			if err := w.block(p.Path, moveAway(err)); err != nil {
+				return err
+			}
+			continue
 		}
 
 		for _, d := range missing {
