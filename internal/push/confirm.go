@@ -68,7 +68,7 @@ type Confirmation struct {
 	fresh  FreshTry
 	line   FreshTry // of the lines that were tried after that of the run was lost
 
-	lineFound time.Time // when line.Elsewhere was reached
+	foundAt   time.Time // when something else was asked for last
 	lineProof bool      // a line could not be had while that could be reached
 }
 
@@ -251,16 +251,18 @@ func (c *Confirmation) provesCutOff(began time.Time, err error) bool {
 	if c.line.Elsewhere == "" {
 		return false
 	}
-	if began.After(c.lineFound) {
+	if began.After(c.foundAt) {
 		return err != nil
 	}
-	return time.Since(c.lineFound) >= slowLine
+	return time.Since(c.foundAt) >= slowLine
 }
 
 // lookFor is how long something else has to answer.
 const lookFor = 5 * time.Second
 
-// lookElsewhere asks for something else, in the background.
+// lookElsewhere asks for something else, in the background: once more when what was found before is old, since the
+// network of the deployer may have gone away since then. Once a host is known to have waited for its whole window it
+// has gone back: what can be reached since then does not tell why nobody confirmed it.
 func (c *Confirmation) lookElsewhere() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -268,8 +270,9 @@ func (c *Confirmation) lookElsewhere() {
 	if c.begun {
 		into = &c.fresh
 	}
-	needless := c.asking || into.Elsewhere != "" || into.Err == nil
-	if c.elsewhere == nil || needless || c.ctx.Err() != nil {
+	isOld := c.begun && time.Since(c.foundAt) >= c.lookAfter
+	needless := c.asking || into.Err == nil || into.Elsewhere != "" && !isOld
+	if c.elsewhere == nil || needless || c.isOver() || c.ctx.Err() != nil {
 		return
 	}
 
@@ -284,9 +287,19 @@ func (c *Confirmation) lookElsewhere() {
 		c.asking = false
 		toldInTime := !errors.Is(into.Err, errSaidNo) || c.failed // else it was reached, only too late
 		if into.Err != nil && toldInTime {
-			into.Elsewhere, c.lineFound = found, time.Now()
+			into.Elsewhere, c.foundAt = found, time.Now()
 		}
 	})
+}
+
+// isOver says that no fresh connection is tried any more.
+func (c *Confirmation) isOver() bool {
+	select {
+	case <-c.over:
+		return true
+	default:
+		return false
+	}
 }
 
 // patience is how long the result of a lost run may take because the host waits.

@@ -367,3 +367,43 @@ func TestTriesFitIntoTheWaitToBeConfirmed(t *testing.T) {
 		}
 	}
 }
+
+// A deployer whose own network went away while a host waited blames no bundle: neither by what it could reach before
+// that, nor by what it can reach once the host has gone back.
+func TestConfirmationOfADeployerThatWasAway(t *testing.T) {
+	const window = 30 * time.Second
+	away := &link.Error{Host: "a", Kind: link.ErrUnreachable, Err: errors.New("no route to host")}
+	for name, c := range map[string]struct {
+		from, to time.Duration // its network is away
+		cutOff   bool
+	}{
+		"all the time":                    {0, 2 * window, false},
+		"until the host had gone back":    {0, window + time.Second, false},
+		"from the first try on":           {time.Second, 2 * window, false},
+		"in the midst, and there at last": {window / 3, window / 2, true}, // and yet nobody could log in
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				isAway := func() bool { return time.Since(began) >= c.from && time.Since(began) < c.to }
+				elsewhere := func(context.Context) string {
+					if isAway() {
+						return ""
+					}
+					return "the git remote"
+				}
+				links := &freshLinks{answer: func(context.Context, int, bundle.Ask) (string, error) { return "", away }}
+				p := &Pusher{Links: links, Memory: &Memory{}, Limits: Limits{Connect: time.Minute}}
+				conf := p.NewConfirmation(link.Target{Name: "a"}, "r-1", window, elsewhere)
+				conf.begin()
+				time.Sleep(window + 5*time.Second)
+				conf.lineTried(time.Now(), away) // a line fails once more, by chance
+				time.Sleep(time.Second)
+
+				if got := conf.End(false, p.NewFilter(nil)); got.CutOff() != c.cutOff {
+					t.Errorf("End = %+v, cut off %v; want %v", got, got.CutOff(), c.cutOff)
+				}
+			})
+		})
+	}
+}
