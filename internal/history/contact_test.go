@@ -135,3 +135,26 @@ func TestARenamedHostIsThereWhenItWasHeardSince(t *testing.T) {
 		})
 	}
 }
+
+// That a run of a host's new name was cancelled or stopped stays when the host is heard and gets all that is known of
+// its former name. Where no run knows the new name yet, what stopped a run before the former one does.
+func TestStopsOfARenamedHost(t *testing.T) {
+	for _, isPlanned := range []bool{true, false} {
+		db := open(t, filepath.Join(t.TempDir(), "bellhop.db"))
+		left := func(runID, host, by string) {
+			must(t, db.Plan(t.Context(), run(runID, "c-"+runID), "c-"+runID, []history.Planned{{Name: host, State: history.Behind, Wanted: "d"}}, nil))
+			must(t, db.Ended(t.Context(), runID, host, history.End{Outcome: history.OutcomeCancelled, State: history.Behind, Commit: "c-" + runID, Stopped: true, CancelledBy: by}))
+		}
+		left("r1", "old", "cadey")
+		want := "c-r1"
+		if isPlanned {
+			left("r2", "new", "mara")
+			want = "c-r2"
+		}
+		must(t, db.Rename(t.Context(), "old", "new"))
+		if got := db.Stops().At("new"); got.Commit != want {
+			t.Errorf("planned under its new name %v: the newest run that stopped before it is %+v, want that of %s", isPlanned, got, want)
+		}
+		must(t, db.Sound())
+	}
+}

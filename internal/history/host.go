@@ -376,7 +376,8 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 
 		db.mem.generations.Inherit(old, new)
 		db.mem.failing[new] = db.mem.failing[old]
-		if now, ok := db.mem.hosts[new]; ok { // as planned under the new name
+		now, isPlanned := db.mem.hosts[new]
+		if isPlanned { // as planned under the new name
 			h.State, h.Wanted, h.Reach, h.Error, h.Run, h.KeysExpected = now.State, now.Wanted, now.Reach, now.Error, now.Run, now.KeysExpected
 			h.Reason, h.ReasonAt = now.Reason, now.ReasonAt
 			h.Contact = h.Contact.under(now.Contact)
@@ -392,7 +393,7 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		if err := tx.saveContact(new, h.Contact); err != nil {
 			return err
 		}
-		if err := errors.Join(db.mem.services.Rename(tx.Tx, old, new), tx.renameLook(old, new), db.mem.stopped.Rename(tx.Tx, old, new), tx.renameHold(old, new)); err != nil {
+		if err := errors.Join(db.mem.services.Rename(tx.Tx, old, new), tx.renameLook(old, new), tx.renameStop(old, new, isPlanned), tx.renameHold(old, new)); err != nil {
 			return err
 		}
 

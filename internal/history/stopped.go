@@ -65,6 +65,15 @@ func (s Stops) Resume(ctx context.Context) (hosts []string, err error) {
 	return hosts, err
 }
 
+// renameStop gives a host the stop of its former name. One that a plan has under its new name already keeps what
+// came of that: a run of an older commit says nothing of it.
+func (tx *tx) renameStop(old, new string, isPlanned bool) error {
+	if isPlanned {
+		return tx.db.mem.stopped.Drop(tx.Tx, old)
+	}
+	return tx.db.mem.stopped.Rename(tx.Tx, old, new)
+}
+
 // endStopped keeps it by what came of a run on the host.
 func (tx *tx) endStopped(host string, e End) error {
 	stop := stops.Stop{Commit: e.Commit, CancelledBy: e.CancelledBy}
