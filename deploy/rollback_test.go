@@ -11,11 +11,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"bellhop/deploy/commits"
 	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 	"bellhop/internal/host/machine"
 )
 
@@ -419,5 +421,36 @@ func TestAHoldOfARenamedHost(t *testing.T) {
 	w.wantState("z", history.Current, *w.commitNow())
 	if got := holds(w, "z", "web"); got != "two\n" {
 		t.Errorf("after resume web of z holds %q", got)
+	}
+}
+
+// A host that a stopped run did not come to, and that was held where it stands, gets the newest commit when a person
+// resumes it: at once, or when the pause ends.
+func TestResumeOfAHostThatAStoppedRunDidNotComeTo(t *testing.T) {
+	for _, isPaused := range []bool{false, true} {
+		w := newWorld(t, "a", "b")
+		w.push("first", history.OutcomeDone)
+		w.service("bad", nil)
+		w.enable("a", "web", "bad")
+		breaks(w, "bad")
+		w.files["services/web/files/etc/web.conf"] = "two\n"
+		w.top = "isolate: false\n"
+		w.push("second", history.OutcomeFailed)
+		wantError(w, "b", "stopped: bad failed on a (max_failures 0)")
+		w.back("b", "", history.OutcomeNothing)
+		w.wantState("b", history.Held, w.commits[0].Commit)
+
+		if isPaused {
+			w.pause(stops.Pause{By: "cadey", Since: time.Now()})
+		}
+		w.run(plan.Request{Cause: "resume", By: "mimi", On: "b", Resume: true}, history.OutcomeDone)
+		if isPaused {
+			w.resume()
+			w.run(plan.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomePartial)
+		}
+		w.wantState("b", history.Current, *w.commitNow())
+		if got := holds(w, "b", "web"); got != "two\n" {
+			t.Errorf("paused %v: web of b holds %q", isPaused, got)
+		}
 	}
 }

@@ -113,7 +113,7 @@ func (p Planned) stands() string {
 }
 
 // End ends the holds of hosts, of which each waits for a plan from then on, by why: what failed on it before
-// is tried again.
+// is tried again, and where a run stopped before it, it is begun.
 func (h Holds) End(ctx context.Context, hosts []string, why string) error {
 	return h.db.write(ctx, "the end of holds", func(tx *tx) error {
 		for _, name := range hosts {
@@ -131,7 +131,7 @@ func (h Holds) End(ctx context.Context, hosts []string, why string) error {
 			if host.Error = why; host.State == Held {
 				host.State = Behind
 			}
-			if err := errors.Join(h.db.mem.holds.Drop(tx.Tx, name), tx.saveHost(host)); err != nil {
+			if err := errors.Join(h.db.mem.holds.Drop(tx.Tx, name), h.db.mem.stopped.Drop(tx.Tx, name), tx.saveHost(host)); err != nil {
 				return err
 			}
 		}
