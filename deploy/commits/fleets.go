@@ -1,7 +1,6 @@
 package commits
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 
@@ -33,15 +32,14 @@ func (f *Fleets) OfHold(ctx context.Context, host string, hold *stops.Hold) (*fl
 	if f.At == nil || hold.Commit == "" {
 		return nil, fmt.Errorf("the commit of bundle %s is not known any more", plain.Short(hold.Digest))
 	}
-	then := cmp.Or(hold.Host, host) // its name in that commit
 	if len(hold.Origins) > 0 {
-		b, err := f.ComposedAt(ctx, then, history.Generation{Digest: hold.Digest, Commit: hold.Commit, Origins: hold.Origins})
+		b, err := f.ComposedAt(ctx, host, history.Generation{Digest: hold.Digest, Commit: hold.Commit, Origins: hold.Origins})
 		return sameBundle(b, err, host, hold)
 	}
 
 	var tried error
 	for _, former := range []bool{false, true} {
-		b, err := f.whole(ctx, then, reading{hold.Commit, former})
+		b, err := f.whole(ctx, host, reading{hold.Commit, former})
 		if b, err = sameBundle(b, err, host, hold); err == nil {
 			return b, nil
 		}

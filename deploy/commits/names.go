@@ -30,14 +30,28 @@ func (a Archive) nameIn(f *fleet.Fleet, host string) string {
 		}
 	}
 
-	switch {
+	switch held := a.nameOfHold(f, host); {
 	case len(former) == 1:
 		return former[0]
+	case held != "":
+		return held
 	case ok: // its host key is another since, or nobody knows which of several it was
 		return host
 	}
 
 	return ""
+}
+
+// nameOfHold is the name that a held host had when its hold began, where the fleet has it; else "".
+func (a Archive) nameOfHold(f *fleet.Fleet, host string) string {
+	hold := a.History.Holds().Of(host)
+	if hold == nil {
+		return ""
+	}
+	if _, ok := f.Host(hold.Host); !ok {
+		return ""
+	}
+	return hold.Host
 }
 
 // wholeIn is the bundle of a host in the fleet of an older commit.
