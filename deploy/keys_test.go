@@ -265,3 +265,37 @@ func TestKeysOfAPushWhoseEndWasNotHeard(t *testing.T) {
 	}
 	wantKeys(t, w)
 }
+
+// What stands of a push whose end was not heard keeps its keys, whatever came since: another push that failed, and
+// another name of the host.
+func TestKeysOfAPushWhoseEndWasNotHeardAtAll(t *testing.T) {
+	for _, isRenamed := range []bool{false, true} {
+		w := newWorld(t, "a")
+		keyed(w, "a", 2, 5)
+		w.push("first", history.OutcomeDone)
+		h, _ := w.db.Host("a")
+		start := history.Start{ID: "lost", Commit: w.commits[0].Commit, At: time.Now()}
+		planned := []history.Planned{{Name: "a", State: history.Never, Wanted: h.Digest, Reach: h.Reach}}
+		w.must(w.db.Forget(t.Context(), "a"), w.db.Plan(t.Context(), start, start.Commit, planned, nil))
+		w.must(w.db.Begun(t.Context(), "lost", "a", h.Digest)) // and is open still
+
+		on, services := "a", []string{"web", "vault"}
+		if isRenamed {
+			w.rename(services...)
+			on = "z"
+		} else {
+			w.enable("a", services...)
+		}
+		breaks(w, "web")
+		w.push("second", history.OutcomeFailed)
+		w.wantState(on, history.RolledBack, "")
+
+		w.must(w.machines["a"].Reboot())
+		ks, err := w.d.Keys().Push(t.Context(), "")
+		w.must(err)
+		if len(ks) != 1 || ks[0].Error != nil {
+			t.Fatalf("renamed %v: keys of a host whose push was lost: %+v: %s", isRenamed, ks, text(ks[0].Error))
+		}
+		wantKeys(t, w)
+	}
+}

@@ -69,17 +69,12 @@ func (a Archive) BundleOnHost(ctx context.Context, host string, rec *bundle.Host
 		}
 	}
 
-	var tried error
-	lost, _, err := a.History.Lost(ctx, host)
+	known, g, err := a.generationOf(ctx, host, rec)
 	if err != nil {
 		return nil, err
 	}
 
-	known := a.KnownDigest(nil, host, rec.Digest, lost.Digest)
-	g, isKnown := a.Generation(host, known)
-	if !isKnown && known == lost.Digest {
-		g = history.Generation{Digest: known, Commit: lost.Commit, Origins: lost.Origins}
-	}
+	var tried error
 	if len(g.Origins) > 0 && a.At != nil {
 		b, err := a.ComposedAt(ctx, host, g)
 		if err == nil && rec.Digest.Is(b.Digest) {
@@ -101,6 +96,21 @@ func (a Archive) BundleOnHost(ctx context.Context, host string, rec *bundle.Host
 	}
 
 	return nil, push.Final(fmt.Errorf("no commit is known that generation %d came from", rec.Generation))
+}
+
+// generationOf is what a host holds by its record, and the digest of that: a generation that history knows, or else
+// what a push brought whose end was not heard. Pushes since then, and a name that the host got, change nothing in that.
+func (a Archive) generationOf(ctx context.Context, host string, rec *bundle.HostRecord) (known string, g history.Generation, err error) {
+	known = a.KnownDigest(nil, host, rec.Digest)
+	if g, ok := a.Generation(host, known); ok {
+		return known, g, nil
+	}
+
+	lost, err := a.History.LostAnywhere(ctx, rec.Digest.Is)
+	if err != nil || lost.Digest == "" {
+		return known, history.Generation{}, err
+	}
+	return lost.Digest, history.Generation{Digest: lost.Digest, Commit: lost.Commit, Origins: lost.Origins}, nil
 }
 
 // commitsOf are the commits that the bundle of that digest can be made from, the best first: the

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -79,6 +80,52 @@ func (db *DB) Lost(ctx context.Context, host string) (lost LostPush, ok bool, er
 	}
 
 	return lost, true, nil
+}
+
+// LostAnywhere is the newest push to any host, of a bundle that isIt accepts, of which the end was not heard, or is not
+// heard yet; one without a digest where there is none. A host may hold what it brought and have another name since.
+func (db *DB) LostAnywhere(ctx context.Context, isIt func(digest string) bool) (lost Interrupted, err error) {
+	open, err := db.interrupted()
+	if err != nil {
+		return Interrupted{}, err
+	}
+	for _, o := range slices.Backward(open) {
+		if isIt(o.Digest) {
+			return o, nil
+		}
+	}
+
+	rows, err := db.sql.QueryContext(ctx, `SELECT r.run, r.host, r.digest, r.details, runs.commit_id FROM results r JOIN runs ON runs.id = r.run
+		WHERE r.outcome = ? AND r.begun_at > 0 ORDER BY r.ended_at DESC, runs.seq DESC`, OutcomeUnknown)
+	if err != nil {
+		return Interrupted{}, fmt.Errorf("read what was lost: %w", err)
+	}
+	defer rows.Close()
+
+	for rows.Next() {
+		var details string
+		var its lostRun
+		err := rows.Scan(&lost.Run, &lost.Host, &lost.Digest, &details, &lost.Commit)
+		if err == nil && !isIt(lost.Digest) {
+			continue
+		}
+		if err == nil {
+			err = json.Unmarshal([]byte(details), &its)
+		}
+		if err != nil {
+			return Interrupted{}, fmt.Errorf("read what was lost: %w", err)
+		}
+		lost.As, lost.Origins = cmp.Or(its.As, lost.Run), its.Origins
+		return lost, nil
+	}
+	return Interrupted{}, rows.Err()
+}
+
+// interrupted lists what hosts are open in, the oldest first.
+func (db *DB) interrupted() ([]Interrupted, error) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.mem.runs.Interrupted(db.sql)
 }
 
 // Found stores what came of a push whose end was not heard when it came, on a host that was left alone

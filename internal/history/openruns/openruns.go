@@ -249,7 +249,7 @@ type Interrupted struct {
 }
 
 // Interrupted lists what is open, oldest first.
-func (r *Set) Interrupted(tx *store.Tx) ([]Interrupted, error) {
+func (r *Set) Interrupted(q store.Querier) ([]Interrupted, error) {
 	var all []Interrupted
 	commits := map[string]string{}
 
@@ -257,7 +257,7 @@ func (r *Set) Interrupted(tx *store.Tx) ([]Interrupted, error) {
 		for _, o := range runs {
 			commit, ok := commits[o.Run]
 			if !ok {
-				found, err := store.Column(tx, `SELECT commit_id FROM runs WHERE id = ?`, o.Run)
+				found, err := store.Column(q, `SELECT commit_id FROM runs WHERE id = ?`, o.Run)
 				if err != nil {
 					return nil, err
 				}
