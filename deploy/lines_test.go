@@ -231,3 +231,28 @@ func TestStatusOfAHostWithAnotherKey(t *testing.T) {
 		return h.AwaySince != nil && h.Keys.Present == 0 && h.State == history.Refused
 	})
 }
+
+// The line to a host stays while it holds keys of which no plan tells any more: the head, which has none, failed there,
+// and the host rebooted.
+func TestLineOfAHostThatHoldsOtherKeysThanTheHead(t *testing.T) {
+	w := newWorld(t, "a")
+	w.top = "isolate: false\n"
+	keyed(w, "a", 2, 5)
+	b, _ := serve(t, w)
+	follow := func() { _, _ = b.Follow(t.Context(), b.Ring("push"), func(follow.Event) {}) }
+	w.commit("first")
+	follow()
+	breaks(w, "web")
+	w.enable("a", "web") // without its keys
+	w.commit("second")
+	follow()
+	w.wantState("a", history.RolledBack, w.commits[0].Commit)
+
+	w.must(w.db.Correct(t.Context(), "a", func(h *history.Host) {
+		h.Digest, h.KeysPresent = "", 0 // not undone whole; and as it said after a reboot, before its line broke
+	}))
+	follow()
+	w.must(w.machines["a"].Reboot())
+	w.hosts["a"].Drop()
+	wantKeys(t, w)
+}

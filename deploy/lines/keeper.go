@@ -38,7 +38,7 @@ func (k Keeper) OpenKnown() {
 		if k.Set.Has(name) || h.State == history.Released || h.State == history.Deploying {
 			continue
 		}
-		if wantsLine(h, h.HasKeys()) {
+		if k.wantsLine(h, h.HasKeys()) {
 			k.Set.keep(routes.Remembered(name, hosts), k.watch)
 		}
 	}
@@ -57,7 +57,7 @@ func (k Keeper) FollowPlan(p *plan.Plan) {
 		}
 		mayLackKeys := k.hadKeys(p, hp)
 		keys := len(hp.Bundle.Keys) > 0 || h.HasKeys() || mayLackKeys
-		if wantsLine(h, keys) || mayLackKeys {
+		if k.wantsLine(h, keys) || mayLackKeys {
 			k.Set.keep(routes.To(p.Fleet, hp.Host, h.Arch, keys), k.watch)
 		} else {
 			k.Set.drop(hp.Name)
@@ -78,7 +78,30 @@ func (k Keeper) hadKeys(p *plan.Plan, hp *plan.HostPlan) bool {
 }
 
 // wantsLine says whether a line is kept to a host. keys says that it has keys, or will.
-func wantsLine(h history.Host, keys bool) bool {
+func (k Keeper) wantsLine(h history.Host, keys bool) bool {
 	holdsKeys := keys && h.Had
-	return holdsKeys || h.IsUnheard()
+	return holdsKeys || h.IsUnheard() || k.mayHoldKeys(h)
+}
+
+// mayHoldKeys says that a host may hold keys of which neither the newest plan nor its last count of keys tells: those
+// of its generation, where it rebooted and what is wanted has none, or those of a push whose end was not heard.
+func (k Keeper) mayHoldKeys(h history.Host) bool {
+	if h.State == history.Current {
+		return false
+	}
+
+	m, _, err := k.History.Manifest(h.Name)
+	hasKeys := m != nil && len(m.Keys) > 0
+	if hasKeys && h.Had {
+		return true
+	}
+
+	isLost := false
+	if isUnknown := h.Digest == "" && h.Run != ""; isUnknown && err == nil {
+		_, isLost, err = k.History.Lost(context.Background(), h.Name)
+	}
+	if err != nil {
+		k.Log.Error("look whether a host may hold keys", "host", h.Name, "err", err)
+	}
+	return isLost
 }
