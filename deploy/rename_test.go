@@ -9,6 +9,7 @@ import (
 	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 )
 
 // rename gives host a the name z in the repo, with the services that it has.
@@ -189,4 +190,49 @@ func TestKeysOfARenamedHostThatNoRunCameTo(t *testing.T) {
 	w.must(w.machines["a"].Reboot())
 	w.hosts["a"].Mend()
 	wantKeys(t, w)
+}
+
+// A hold goes along with a host that gets two names one after the other, and its bundle is made again of a commit that
+// has neither, also where a person asks for all hosts.
+func TestAHoldUnderTwoNames(t *testing.T) {
+	w := newWorld(t, "a")
+	versions(w, "one\n", "two\n")
+	w.rename("web")
+	w.push("rename", history.OutcomeNothing)
+	w.back("z", "", history.OutcomeDone)
+	w.hosts["y"], w.machines["y"] = w.hosts["a"], w.machines["a"]
+	delete(w.yaml, "z")
+	w.enable("y", "web")
+	w.push("rename again", history.OutcomeRefused) // it is held, as it says itself
+
+	w.must(os.WriteFile(w.machines["a"].Path("/etc/web.conf"), []byte("by hand\n"), 0o644))
+	w.run(plan.Request{Cause: "deploy", By: "cadey", All: true}, history.OutcomeDone)
+	w.wantState("y", history.Held, w.commits[0].Commit)
+	if got := holds(w, "y", "web"); got != "one\n" {
+		t.Errorf("web of y holds %q, want what it is held to", got)
+	}
+}
+
+// A deployer that has planned nothing yet, and puts keys back on a host under its new name, takes nothing of the host's
+// past from it: it is held still.
+func TestKeysOfARenamedHostBeforeAnyRun(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 1, 5)
+	w.enable("a", "web", "vault")
+	versions(w, "one\n", "two\n")
+	w.back("", "", history.OutcomeDone)
+	w.hosts["a"].Cut()
+	w.rename("web", "vault")
+	w.push("rename", history.OutcomeFailed) // it is away
+	w.wantState("z", history.Pending, "")
+	w.hosts["a"].Mend()
+	w.must(w.machines["a"].Reboot())
+
+	w.d = w.deployer("SHA256:one")
+	w.pause(stops.Pause{By: "cadey", Since: time.Now()})
+	serve(t, w) // its line heals the host: no plan is made
+	eventually(t, "the key is back", func() bool { return exists(w.machines["a"].Path("/run/keys/key0")) })
+	if w.db.Holds().Of("z") == nil {
+		t.Errorf("z is held no longer: %+v", w.state("z"))
+	}
 }

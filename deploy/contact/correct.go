@@ -18,6 +18,10 @@ func (c Contact) Correct(ctx context.Context, f *fleet.Fleet, name string, hello
 	}
 
 	rec := hello.Record
+	if isRenamed := rec != nil && rec.Deployer.Is(c.ID) && !rec.Host.Is(name); isRenamed && f == nil {
+		return nil // it has its past to get first, or it would be one that never had another name
+	}
+
 	digest, generation := "", int64(0)
 	if rec != nil {
 		generation = rec.Generation

@@ -29,7 +29,11 @@ func (k Keys) Heal(ctx context.Context, host string, t link.Target, always bool)
 	defer s.Close()
 
 	was, _ := d.History.Host(host)
-	if err := d.Correct(ctx, d.Fleet(), host, &s.Hello); err != nil {
+	f, err := k.fleetFor(ctx, host, s.Hello.Record)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Correct(ctx, f, host, &s.Hello); err != nil {
 		return nil, err
 	}
 
@@ -64,6 +68,16 @@ func (k Keys) Heal(ctx context.Context, host string, t link.Target, always bool)
 	}
 
 	return k.send(s, host, b, filter)
+}
+
+// fleetFor is the fleet by which the record of a host is believed; nil where none is loaded yet and none is needed,
+// since the host has the name that its record says.
+func (k Keys) fleetFor(ctx context.Context, host string, rec *bundle.HostRecord) (*fleet.Fleet, error) {
+	f := k.Fleet()
+	if f != nil || rec == nil || rec.Host.Is(host) {
+		return f, nil
+	}
+	return k.Load(ctx)
 }
 
 // send sends the keys of b on the session, and has history remember them.
