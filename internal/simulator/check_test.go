@@ -40,9 +40,28 @@ func (w *world) check() {
 	w.do(plan.Request{Cause: "deploy", By: person, All: true})
 	w.mu.Unlock()
 	w.pass(20 * time.Minute)
+	w.rest()
 	w.checkHosts(afterAll, func(h *host) bool { return !h.strays })
 	w.checkRuns()
 	w.checkRest()
+	w.rest()
+}
+
+// rest lets time go by while a run is at work, or what came of one is still to be heard: two hosts that take minutes,
+// one after the other, take long.
+func (w *world) rest() {
+	for range 24 {
+		w.mu.Lock()
+		isAtWork := w.life.bell.Current() != "" || slices.ContainsFunc(w.hosts, func(h *host) bool { return h.unit.isAtWork() })
+		w.mu.Unlock()
+		for _, h := range w.life.db.Hosts() {
+			isAtWork = isAtWork || h.State == history.Unknown || h.State == history.Deploying
+		}
+		if !isAtWork {
+			return
+		}
+		w.pass(5 * time.Minute)
+	}
 }
 
 func (w *world) checkHosts(when string, includes func(*host) bool) {
@@ -115,7 +134,7 @@ func (w *world) unlike(h *host, s history.HostStatus, when string) string {
 		return "it says no reason"
 	}
 	if hold := w.life.db.Holds().Of(s.Name); hold != nil {
-		return w.unlikeHeld(h, s, whole, hold)
+		return w.unlikeHeld(h, s, whole, hold, when)
 	}
 	if why := w.lostHold(h); why != "" {
 		return why
@@ -146,7 +165,7 @@ func (w *world) unlike(h *host, s history.HostStatus, when string) string {
 			return ""
 		}
 	case history.Unconfirmed:
-		if w.has(h, whole, cutsOff) || s.Reason != nil && *s.Reason == results.ReasonAway && h.unconfirmed[whole.Digest] {
+		if w.has(h, whole, cutsOff) || h.vanished[whole.Digest] || s.Reason != nil && *s.Reason == results.ReasonAway && h.unconfirmed[whole.Digest] {
 			return ""
 		}
 	case history.Behind, history.Never:

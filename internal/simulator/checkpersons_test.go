@@ -99,7 +99,7 @@ func (w *world) checkPause() {
 }
 
 // unlikeHeld says what is wrong with a host that is held; "" when all is right.
-func (w *world) unlikeHeld(h *host, s history.HostStatus, whole *fleet.Bundle, hold *stops.Hold) string {
+func (w *world) unlikeHeld(h *host, s history.HostStatus, whole *fleet.Bundle, hold *stops.Hold, when string) string {
 	_, isOurs := w.rollbacks[hold.Run]
 	switch {
 	case !isOurs || hold.By != person:
@@ -117,6 +117,8 @@ func (w *world) unlikeHeld(h *host, s history.HostStatus, whole *fleet.Bundle, h
 	case s.State == history.Unconfirmed && h.unconfirmed[hold.Digest]:
 		return ""
 	case s.State == history.Behind && strings.HasPrefix(value(s.Error), "stopped: "):
+		return ""
+	case s.CancelledBy != nil && when != afterAll: // it was away, or was not begun, when the run that was to bring it there was cancelled
 		return ""
 	}
 	return "it is to be held"

@@ -9,9 +9,9 @@
 // all is well for an hour, and the world is checked (check_test.go). The same seed makes the same world: its trace
 // has the same hash each time.
 //
-// A run of 500 seeds is part of go test, and make sim runs 10,000. A seed that fails is printed with the command
-// that replays it. Once the bug is mended, the seed stays in the table onceFailed (simulator_test.go), or in onceBlamed
-// where the fault was the checker's. A new kind of event makes other worlds of all seeds; those of the tables that are
+// A run of 500 seeds is part of go test, and make sim runs 10,000; with -from and -seeds they are run in parts. A seed
+// that fails is printed with the command that replays it. Once the bug is mended, the seed stays in the table onceFailed
+// (simulator_test.go), or in onceBlamed where the fault was the checker's. A new kind of event makes other worlds of all seeds; those of the tables that are
 // older are worlds without it (rules).
 //
 // What a host does is in host_test.go, what its helper says in helper_test.go, keys are in keys_test.go, and the events

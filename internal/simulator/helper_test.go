@@ -135,7 +135,9 @@ func (c *connection) hello(isBrief bool) error {
 	}
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()
-	h.strays = false
+	if h.record == said.Record { // else it was taken while it said that
+		h.strays = false
+	}
 	return nil
 }
 

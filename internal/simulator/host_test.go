@@ -47,6 +47,7 @@ type host struct {
 
 	unconfirmed map[string]bool // bundles that nobody confirmed in time, by digest
 	held        map[string]bool // bundles that it ever held, by digest
+	vanished    map[string]bool // those of them during whose time the network to the host was gone, which looks as if the bundle did it
 
 	edited    bool      // somebody changed a file of bellhop's by hand
 	leftOut   bool      // a run was cancelled before it came to the host, and nobody asked for it since
@@ -75,6 +76,8 @@ type unit struct {
 	killed  chan struct{}     // closed when the power goes
 	ended   chan struct{}     // closed when there is a result
 	result  *bundle.Result
+
+	vanished bool // the network to the host was gone for a time
 }
 
 func isClosed(c chan struct{}) bool {
@@ -327,6 +330,7 @@ func (h *host) endLocked(u *unit, res *bundle.Result) {
 	}
 	if res.Outcome == bundle.OutcomeUnconfirmed {
 		h.unconfirmed[o.Digest] = true
+		h.vanished[o.Digest] = h.vanished[o.Digest] || u.vanished || !h.isThere
 	}
 	isUndone := res.Outcome != bundle.OutcomeDone && res.Outcome != bundle.OutcomeNothing
 	if isUndone && h.isOn && !res.CutOff {

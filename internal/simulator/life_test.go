@@ -32,6 +32,7 @@ type life struct {
 	server *server.Server
 
 	retries map[string]bool // runs that a person asked for who wants what failed tried again
+	persons map[string]bool // runs that a person asked for
 	loaded  map[string]int  // by run, the index of the commit that it is of
 	began   sync.Map        // when each run began
 	ctx     context.Context
@@ -50,7 +51,7 @@ var secret = []byte("a webhook secret of some length")
 
 // start starts a bellhop on what the one before left.
 func (w *world) start() {
-	l := &life{w: w, died: make(chan struct{}), retries: map[string]bool{}, loaded: map[string]int{}}
+	l := &life{w: w, died: make(chan struct{}), retries: map[string]bool{}, persons: map[string]bool{}, loaded: map[string]int{}}
 	w.disk.plugIn(l.kill)
 	db, err := history.Open(w.disk.path)
 	if err != nil {

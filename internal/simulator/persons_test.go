@@ -68,6 +68,7 @@ func (w *world) rollBack(h *host) {
 func (w *world) do(req plan.Request) (run string) {
 	w.asked()
 	run = w.life.bell.Do(req)
+	w.life.persons[run] = true
 	if req.Retry || req.Resume || req.Rollback != nil {
 		w.life.retries[run] = true
 	}

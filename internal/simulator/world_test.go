@@ -48,7 +48,7 @@ func newWorld(t *testing.T, seed uint64, dir string, rules rules) *world {
 	w.trace.start = time.Now()
 	for i := range hostCount {
 		w.hosts = append(w.hosts, &host{w: w, name: fmt.Sprint("h", i), index: i, isOn: true, isThere: true, boots: 1, results: map[string]*bundle.Result{},
-			open: map[*connection]bool{}, changed: make(chan struct{}), knows: map[string]told{}, unconfirmed: map[string]bool{}, held: map[string]bool{}})
+			open: map[*connection]bool{}, changed: make(chan struct{}), knows: map[string]told{}, unconfirmed: map[string]bool{}, vanished: map[string]bool{}, held: map[string]bool{}})
 	}
 	var err error
 	if w.repo, err = newRepo(w.rng, w.hosts, rules); err != nil {
@@ -145,6 +145,9 @@ func (w *world) event() {
 		h.isThere = !h.isThere
 		w.trace.add(h.name, "is there: %v", h.isThere)
 		if !h.isThere {
+			if h.unit.isAtWork() {
+				h.unit.vanished = true
+			}
 			h.hangUp()
 		}
 		h.tellChange()
@@ -260,10 +263,14 @@ func (w *world) ask() {
 	w.trace.add("", "ann asks: all %v, retry %v, on %q", req.All, req.Retry, req.On)
 }
 
-// planned hears that a run has its plan: what a person asked to try again may be tried.
+// planned hears that a run has its plan: what a person asked to try again may be tried, and hosts that a run before
+// left out, since it was cancelled while this one waited, may be begun.
 func (w *world) planned(l *life, run string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if l.persons[run] {
+		w.asked()
+	}
 	if !l.retries[run] {
 		return
 	}
