@@ -1,7 +1,8 @@
 // Package fakeforge is a forge in memory: the part of the APIs of GitHub, Forgejo and GitLab that bellhop uses.
 //
-// It is as strict as the forges document: a field that they do not know, a value that they do not take, or a text that
-// is too long is answered with an error and kept as a fault. Nothing is sent anywhere.
+// It is as strict as the forges document: a request that is not in schemas/ (the forges' own documents, as JSON Schema), a field
+// that they do not know, a value that they do not take, or a text that is too long is answered with an error and kept as a
+// fault. Nothing is sent anywhere.
 package fakeforge
 
 import (
@@ -31,7 +32,8 @@ type Forge struct {
 	Answer func(r *http.Request) int
 
 	*httptest.Server
-	kind string
+	kind       string
+	operations []operation // that it documents
 
 	mu       sync.Mutex
 	statuses []Status
@@ -47,7 +49,11 @@ type Forge struct {
 
 // New starts a forge: github, forgejo, gitea or gitlab.
 func New(kind string) *Forge {
-	f := &Forge{kind: kind, open: map[int]Request{}}
+	operations, err := documented(kind)
+	if err != nil {
+		panic(err) // a schema of this package is wrong
+	}
+	f := &Forge{kind: kind, operations: operations, open: map[int]Request{}}
 	f.Server = httptest.NewServer(f)
 	return f
 }
@@ -109,6 +115,11 @@ func (f *Forge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if err := f.checkRequest(r); err != nil {
+		f.fault(r, err.Error())
+		fail(w, http.StatusUnprocessableEntity, err.Error())
+		return
+	}
 	if f.answerManifest(w, r) || f.answerApp(w, r) {
 		return
 	}
@@ -128,6 +139,14 @@ func (f *Forge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// checkRequest leaves out the form by which a browser makes an App: it is a page, and no part of the API.
+func (f *Forge) checkRequest(r *http.Request) error {
+	if newAppPath.MatchString(r.URL.Path) && f.kind == "github" {
+		return nil
+	}
+	return f.checkDocumented(r)
 }
 
 func (f *Forge) isLoggedIn(r *http.Request) bool {
