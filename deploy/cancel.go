@@ -37,7 +37,7 @@ func (c *cancelling) cancel(by string, out *bell.Cancelled) (ok bool) {
 	if c.isOver {
 		return false
 	}
-	c.by.CompareAndSwap(nil, &by)
+	out.Again = !c.by.CompareAndSwap(nil, &by)
 	if c.batch == nil {
 		return true
 	}

@@ -54,6 +54,9 @@ func TestPauseAndCancel(t *testing.T) {
 	if out := w.bellhop("cancel"); !strings.Contains(out, "to their end: "+first+"\n") || !strings.Contains(out, "left as they are: ") {
 		t.Errorf("cancel says:\n%s", out)
 	}
+	if out := w.bellhop("cancel"); !strings.Contains(out, " was cancelled before\n") {
+		t.Errorf("a second cancel says:\n%s", out)
+	}
 	w.waitState(three, first, "current")
 	for name, host := range hosts {
 		state, text := "behind", "two"
@@ -64,7 +67,7 @@ func TestPauseAndCancel(t *testing.T) {
 			t.Errorf("after cancel %s is %s with %q, want %s with %q", name, s, got, state, text)
 		}
 	}
-	if out := w.bellhop("history", "-n", "2"); !strings.Contains(out, "cancelled") {
+	if out := w.bellhop("history", "-n", "2"); !strings.Contains(out, "cancelled") || strings.Count(out, "  cancel by ") != 1 {
 		t.Errorf("history does not tell of it:\n%s", out)
 	}
 	w.bellhop("resume")

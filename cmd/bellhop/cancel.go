@@ -80,6 +80,10 @@ func (s *serving) cancelRun(ctx context.Context, by string) (cancelAnswer, error
 	}
 
 	a.Cancelled = &c
+	if c.Again {
+		return a, nil
+	}
+
 	s.app.deployer.Log.Warn("run cancelled", "run", c.Run, "by", by, "left", c.Left, "at_work", c.AtWork)
 	act := history.Start{ID: history.NewRunID(), Cause: "cancel", By: by, At: time.Now(), Notes: []string{"cancelled run " + c.Run}}
 	return a, s.app.history.Acted(context.WithoutCancel(ctx), act, history.OutcomeDone, "", nil)
@@ -92,7 +96,11 @@ func printCancel(e *Env, a cancelAnswer) {
 		return
 	}
 
-	fmt.Fprintf(e.Stdout, "run %s is cancelled\n", c.Run)
+	if c.Again {
+		fmt.Fprintf(e.Stdout, "run %s was cancelled before\n", c.Run)
+	} else {
+		fmt.Fprintf(e.Stdout, "run %s is cancelled\n", c.Run)
+	}
 	if !c.Planned {
 		fmt.Fprintln(e.Stdout, "it has not read the repo yet, and will begin no host")
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ type resumeAnswer struct {
 	Was     *stops.PauseStatus `json:"was"` // the pause that was ended; null: runs were not paused
 	Waiting int                `json:"waiting_commits"`
 	Hosts   []string           `json:"hosts"` // that a cancelled run left out
+	Held    []string           `json:"held"`  // hosts that stay held: only a resume that names them ends that
 	Run     *string            `json:"run"`   // that deploys what waits; null without a server
 }
 
@@ -32,7 +34,7 @@ func resumeCmd(e *Env) *cobra.Command {
 at the repo and deploys what waits; without a server nothing is deployed until bellhop deploy. Where
 nothing is paused or cancelled it says so, and its exit code is 0.
 
-With hosts it leaves a pause alone, ends what bellhop rollback began on these hosts, and brings the
+Hosts that bellhop rollback holds stay held, and are named. With hosts it leaves a pause alone, ends what bellhop rollback began on these hosts, and brings the
 head of the branch to them, also what failed there before.`,
 		Example:           "  bellhop resume\n  bellhop resume chrysalis",
 		ValidArgsFunction: completeHosts,
@@ -82,7 +84,7 @@ func resume(e *Env, ctx context.Context, stateDir string) (a resumeAnswer, err e
 
 // resumeRuns ends the pause for somebody, and stores that it was asked for.
 func resumeRuns(ctx context.Context, db *history.DB, by string) (resumeAnswer, error) {
-	a := resumeAnswer{V: history.Version, Hosts: []string{}}
+	a := resumeAnswer{V: history.Version, Hosts: []string{}, Held: heldHosts(db)}
 	was, err := db.Pauses().End(ctx)
 	if err != nil {
 		return a, err
@@ -107,6 +109,18 @@ func resumeRuns(ctx context.Context, db *history.DB, by string) (resumeAnswer, e
 	return a, db.Acted(context.WithoutCancel(ctx), act, history.OutcomeDone, "", nil)
 }
 
+// heldHosts are the hosts that are held, by name.
+func heldHosts(db *history.DB) []string {
+	held := []string{}
+	for name := range db.Hosts() {
+		if db.Holds().Of(name) != nil {
+			held = append(held, name)
+		}
+	}
+	slices.Sort(held)
+	return held
+}
+
 // ended says that there was something to end.
 func (a resumeAnswer) ended() bool { return a.Was != nil || len(a.Hosts) > 0 }
 
@@ -123,6 +137,9 @@ func (s *serving) resume(ctx context.Context, by string) (resumeAnswer, error) {
 }
 
 func printResume(e *Env, a resumeAnswer) {
+	if len(a.Held) > 0 {
+		defer fmt.Fprintf(e.Stdout, "still held: %s; to end that: bellhop resume %s\n", strings.Join(a.Held, ", "), strings.Join(a.Held, " "))
+	}
 	if !a.ended() {
 		fmt.Fprintln(e.Stdout, "runs are not paused, and none was cancelled")
 		return

@@ -6,6 +6,7 @@ type Cancelled struct {
 	Left    []string `json:"left"`    // hosts that were not begun, by name
 	AtWork  []string `json:"at_work"` // hosts that go on to their end, by name
 	Planned bool     `json:"planned"` // false: the run has not read the repo yet, and will begin no host
+	Again   bool     `json:"again"`   // it was cancelled before
 	Next    []string `json:"next"`    // runs that persons asked for, which begin after it
 }
 
