@@ -129,6 +129,13 @@ func composeService(t *testing.T, w *world) {
 		t.Errorf("containers %q, before %q\n%s", now, ids, out)
 	}
 
+	waits := strings.Replace(stackOfX, "depends_on: [app] }", "depends_on: { app: { condition: service_completed_successfully } } }", 1)
+	w.write(map[string]string{"services/x/compose.yaml": strings.Replace(strings.Replace(waits, "command: [run, /conf", "command: [crash, /conf", 1), "restart: always\n    depends_on", "depends_on", 1)})
+	w.deployStack("a container that another waits for crashes", "rolled-back")
+	if out := w.bellhop("history", "-n", "1", "--evidence"); !strings.Contains(out, "x:app of x: exited, exit 3") || !strings.Contains(out, "this app always crashes") {
+		t.Errorf("nobody is told why the other ended:\n%s", out)
+	}
+
 	w.write(map[string]string{"services/x/compose.yaml": stackOfX})
 	w.deployStack("good again", "current")
 	ids = containers(t)

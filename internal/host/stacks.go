@@ -351,7 +351,9 @@ func (r *run) startStacks(ctx context.Context) error {
 			r.warn("service %s: its former images may be pruned: %v", s.Service, err)
 		}
 		if err := r.engine().Apply(ctx, &s.Stack, change); err != nil {
-			return &blame.Error{Err: fmt.Errorf("service %s: %w", s.Service, err), Services: []string{s.Service}}
+			e := &blame.Gatherer{}
+			e.Project(ctx, r.engine(), r.units.starting, s.Service, s.Project)
+			return &blame.Error{Err: fmt.Errorf("service %s: %w", s.Service, err), Services: []string{s.Service}, Evidence: e.All}
 		}
 	}
 	return nil

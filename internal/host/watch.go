@@ -10,6 +10,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/blame"
+	"bellhop/internal/host/containers"
 	"bellhop/internal/host/health"
 )
 
@@ -105,6 +106,10 @@ func (r *units) unhealthy(ctx context.Context, report *health.Report) error {
 	for _, f := range report.Failures {
 		errs = append(errs, f.Err)
 		e.Add(ctx, f)
+		if s := r.offer.Manifest.ServiceOf(f.Service); s.Compose != nil && f.Unit == containers.StackUnit(f.Service) {
+			e.Project(ctx, containers.Engine{Programs: r.m.Programs}, r.starting, f.Service, s.Compose.Project)
+		}
+
 		if worst == "" && f.Unit != "" && !f.Follows {
 			worst = f.Unit
 		}

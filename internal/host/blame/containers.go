@@ -30,3 +30,23 @@ func Containers(ctx context.Context, e containers.Engine, since time.Time, host 
 	due.Err, due.Evidence = errors.Join(errs...), seen.All
 	return due
 }
+
+// Project adds the containers of a compose project of a service that failed since a moment, with what they wrote: where one waits for
+// another that fails, compose says which, and not why. An engine that can't be asked adds none.
+func (e *Gatherer) Project(ctx context.Context, engine containers.Engine, since time.Time, service, project string) {
+	now, err := engine.Containers(ctx, project)
+	if err != nil {
+		return
+	}
+
+	for i := range now {
+		s := &now[i]
+		why := s.FailedSince(since)
+		if why == nil {
+			continue
+		}
+		name := containers.ContainerName(service, s.Service)
+		one := bundle.Evidence{Service: service, Unit: name, Result: s.Status, Exit: s.Exit, Why: whyOf(fmt.Errorf("container %s %w", name, why))}
+		e.Put(one, engine.Logs(ctx, s.ID, since, MostLines))
+	}
+}

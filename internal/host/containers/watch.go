@@ -110,26 +110,46 @@ func (w *Watched) judge(all []State, now time.Time) (failures []Failure, waiting
 func (w *Watched) one(want *bundle.Container, s *State, now time.Time) (isDone bool, err error) {
 	restarted := s.Restarts > w.Before[s.ID]
 	mayEnd := want.Once || s.Policy == "on-failure"
+	failed := s.failed()
 
 	switch {
 	case s.Status == "exited" && s.Exit == 0 && mayEnd:
 		return true, nil
-	case s.Error != "":
-		return false, fmt.Errorf("could not be started: %s", plain.Text(s.Error, maxLine))
-	case s.OOM:
-		return false, errors.New("was killed: the host, or its memory limit, had no memory left for it")
-	case restarted:
+	case restarted && s.Error == "" && !s.OOM:
 		return false, fmt.Errorf("ended and was restarted by its restart policy, %d times%s", s.Restarts-w.Before[s.ID], exitText(s))
-	case s.Status == "exited" || s.Status == "dead":
-		return false, fmt.Errorf("ended with status %d", s.Exit)
-	case s.Health == "unhealthy":
-		return false, errors.New("is unhealthy" + saidText(s))
+	case failed != nil:
+		return false, failed
 	case s.Status != "running":
 		return false, nil
 	}
 
 	hasSettled := now.Sub(s.Started) >= w.Settle
 	return hasSettled && (s.Health == "" || s.Health == "healthy"), nil
+}
+
+// failed says what is wrong with a container that is to run; nil where nothing is, or not yet.
+func (s *State) failed() error {
+	switch {
+	case s.Error != "":
+		return fmt.Errorf("could not be started: %s", plain.Text(s.Error, maxLine))
+	case s.OOM:
+		return errors.New("was killed: the host, or its memory limit, had no memory left for it")
+	case s.Status == "exited" || s.Status == "dead":
+		return fmt.Errorf("ended with status %d", s.Exit)
+	case s.Health == "unhealthy":
+		return errors.New("is unhealthy" + saidText(s))
+	}
+	return nil
+}
+
+// FailedSince says what went wrong with a container since a moment; nil where nothing did. One that ended with 0 may have been meant to.
+func (s *State) FailedSince(since time.Time) error {
+	endedWell := s.Status == "exited" && s.Exit == 0 && s.Error == "" && !s.OOM
+	endedBefore := !s.Runs() && !s.Finished.IsZero() && s.Finished.Before(since)
+	if endedWell || endedBefore {
+		return nil
+	}
+	return s.failed()
 }
 
 func exitText(s *State) string {

@@ -157,3 +157,27 @@ func TestWatchBlamesTheOneThatIsWaitedFor(t *testing.T) {
 		}
 	})
 }
+
+// What failed in a project is told though compose says only that it waited for it: not what ended well, nor what had ended before.
+func TestFailedSince(t *testing.T) {
+	since := time.Date(2026, 12, 1, 1, 0, 0, 0, time.UTC)
+	later, before := since.Add(time.Second), since.Add(-time.Hour)
+	for want, s := range map[string]containers.State{
+		"":                    {Status: "running", Started: later},
+		"<nil> starting":      {Status: "running", Health: "starting"},
+		"<nil> created":       {Status: "created"},
+		"<nil> once":          {Status: "exited", Finished: later},
+		"<nil> earlier":       {Status: "exited", Exit: 3, Finished: before},
+		"ended with status 3": {Status: "exited", Exit: 3, Finished: later},
+		"is unhealthy: its healthcheck says: no answer":                        {Status: "running", Health: "unhealthy", Said: "no answer\n", Finished: before},
+		"could not be started: port is already allocated":                      {Status: "created", Error: "port is already allocated"},
+		"was killed: the host, or its memory limit, had no memory left for it": {Status: "exited", Exit: 137, OOM: true, Finished: later},
+		"ended with status 1": {Status: "dead", Exit: 1, Finished: later},
+	} {
+		isGood := want == "" || strings.HasPrefix(want, "<nil>")
+		err := s.FailedSince(since)
+		if isGood && err != nil || !isGood && (err == nil || err.Error() != want) {
+			t.Errorf("%+v: %v, want %s", s, err, want)
+		}
+	}
+}
