@@ -12,7 +12,6 @@ import (
 	"bellhop/deploy/drift"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
-	"bellhop/internal/history/looks"
 	"bellhop/internal/mask"
 )
 
@@ -47,7 +46,7 @@ func TestLookFindsWhatWasDoneByHand(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	w.top = atOnce
 	w.push("one", history.OutcomeDone)
-	if s := w.state("a"); s.Drift != nil || s.Units != nil || s.RebootRequired != nil || s.LookedAt != nil {
+	if s := w.state("a"); s.Drift != nil || s.RebootRequired != nil || s.LookedAt != nil {
 		t.Errorf("before any look status has %+v", s)
 	}
 	was := w.sessions("b")
@@ -95,6 +94,32 @@ func TestLookFindsWhatWasDoneByHand(t *testing.T) {
 	}
 }
 
+// How units do is known as soon as a host's first run ends, without a session that asks for it. What else only a look tells
+// stays open until the first one.
+func TestFirstRunTellsOfUnits(t *testing.T) {
+	w := newWorld(t, "a")
+	w.push("one", history.OutcomeDone)
+
+	look, ok := w.db.Looks().Last("a")
+	if got := look.Units["web.service"]; !ok || !look.IsOfRun() || got != "active (running)" {
+		t.Errorf("after the first run web.service is %q, in %+v", got, look)
+	}
+	s := w.state("a")
+	if s.Units == nil || s.Units.Running != 1 || len(s.Units.Failed) != 0 {
+		t.Errorf("status: %+v, want one unit that runs", s.Units)
+	}
+	if s.Drift != nil || s.RebootRequired != nil || s.LookedAt != nil {
+		t.Errorf("status: drift %v, reboot %v, looked at %v, of a host that nobody looked at", s.Drift, s.RebootRequired, s.LookedAt)
+	}
+
+	w.drift(drift.Request{})
+	w.machines["a"].Crash("web.service")
+	w.drift(drift.Request{})
+	if s := w.state("a"); s.LookedAt == nil || len(s.Units.Failed) != 1 {
+		t.Errorf("after a look: %+v", s)
+	}
+}
+
 // A unit that failed is in status until it runs again.
 func TestLookFindsFailedUnits(t *testing.T) {
 	w := newWorld(t, "a")
@@ -117,7 +142,7 @@ func TestLookFindsFailedUnits(t *testing.T) {
 
 	w.files["services/web/files/etc/web.conf"] = "hello again\n"
 	w.push("two", history.OutcomeDone)
-	if got := unit(); got != looks.StartedWord {
+	if got := unit(); got != "active (running)" {
 		t.Errorf("after a deploy that started it the unit is %q", got)
 	}
 	if u := w.state("a").Units; len(u.Failed) != 0 || u.Running != 1 {

@@ -156,7 +156,9 @@ func (l Looker) byClock(ctx context.Context, host string) {
 
 // Again looks at a host that was looked at before, since what that look found is likely to be another now.
 func (l Looker) Again(ctx context.Context, host string) {
-	if _, wasLookedAt := l.History.Looks().Last(host); wasLookedAt && l.every() > 0 {
+	was, ok := l.History.Looks().Last(host)
+	wasLookedAt := ok && !was.IsOfRun()
+	if wasLookedAt && l.every() > 0 {
 		l.byClock(ctx, host)
 	}
 }

@@ -246,6 +246,7 @@ type ResultOf[T text] struct {
 	Keys       []KeyStateOf[T] `json:"keys,omitempty"`
 	Evidence   []EvidenceOf[T] `json:"evidence,omitempty"` // of what failed
 	Failing    []T             `json:"failing,omitempty"`  // services that a rollback is due to; empty when that is not known
+	Units      []UnitSeenOf[T] `json:"units,omitempty"`    // with OutcomeDone, how each unit does; empty where none was watched
 	Fsyncs     int             `json:"fsyncs,omitempty"`
 	TookMillis int64           `json:"took_ms"`
 }

@@ -66,14 +66,32 @@ func (tx *tx) queueDrift(host string, was, now looks.Look) {
 // endLook brings the last look in step with what came of a push: what was edited on the host is put
 // back, what was restarted runs. The next look says the rest.
 func (tx *tx) endLook(host string, e End) error {
-	look, ok := tx.db.mem.looks.Find(host)
-	if !ok || look.Unknown || !e.Stood() {
+	if !e.Stood() {
+		return nil
+	}
+
+	look, wasLookedAt := tx.db.mem.looks.Find(host)
+	res, said := e.Details.(*bundle.Result)
+	isFirst := !wasLookedAt || look.IsOfRun() || look.Unknown
+	if isFirst && said {
+		return tx.firstUnits(host, res)
+	}
+	if isFirst {
 		return nil
 	}
 
 	look = look.AfterRun(e.Outcome == OutcomeNothing)
-	if res, ok := e.Details.(*bundle.Result); ok {
+	if said {
 		look = look.With(res)
+	}
+	return tx.saveLook(host, look)
+}
+
+// firstUnits remembers what a run said of units at its end, on a host of which no look told any.
+func (tx *tx) firstUnits(host string, res *bundle.Result) error {
+	look, ok := looks.OfRun(res)
+	if !ok {
+		return nil
 	}
 	return tx.saveLook(host, look)
 }
@@ -90,9 +108,11 @@ func (tx *tx) renameLook(old, new string) error {
 // show adds what a look found to a host's status.
 func (s *HostStatus) show(look looks.Look) {
 	s.LookedAt = null.Time(look.At)
-	if look.Unknown {
+	if look.Unknown || look.IsOfRun() && look.HasFailed() { // why units failed is told by a look alone
 		return
 	}
 	s.Units = &looks.UnitStatus{Running: look.Running, Failed: append([]looks.FailedUnit{}, look.Failed...)}
-	s.Drift, s.RebootRequired = &look.Drifted, &look.RebootRequired
+	if !look.IsOfRun() {
+		s.Drift, s.RebootRequired = &look.Drifted, &look.RebootRequired
+	}
 }

@@ -59,6 +59,9 @@ func (r *run) ready(ctx context.Context) error {
 // fill completes the result but for the record.
 func (r *run) fill(outcome string, err error) {
 	r.res.Outcome = outcome
+	if outcome != bundle.OutcomeDone { // units do as they did before, or nobody knows how
+		r.res.Units = nil
+	}
 	if err != nil {
 		r.res.Error = r.plainText(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -38,7 +39,7 @@ func (r *run) health(ctx context.Context) error {
 	if err := r.stackHealth(ctx); err != nil {
 		return err
 	}
-	return r.units.tellNewlyFailed(ctx, w.Units)
+	return r.units.unitsAfter(ctx, w.Units)
 }
 
 // newWatch is a watch over nothing yet.
@@ -120,24 +121,41 @@ func (r *units) unhealthy(ctx context.Context, report *health.Report) error {
 	return &blame.Error{Err: errors.Join(errs...), Services: report.Failing(), Evidence: e.All}
 }
 
-// tellNewlyFailed warns of units of bellhop's that failed during the run and that it did not start: their
-// files may have changed, as those of a service that a timer starts.
-func (r *units) tellNewlyFailed(ctx context.Context, watched []health.Unit) error {
+// unitsAfter notes how the units of the bundle do once all have settled, so that nobody has to ask for it in a session
+// of its own. Of those that failed meanwhile and that the run did not start, it warns: their files may have changed, as
+// those of a service that a timer starts.
+func (r *units) unitsAfter(ctx context.Context, watched []health.Unit) error {
 	var names []string
 	for _, u := range r.offer.Manifest.Units {
-		isWatched := slices.ContainsFunc(watched, func(w health.Unit) bool { return w.Name == u.Name })
-		if !isWatched && !u.Foreign && r.w.Units.Before[u.Name].Active != "failed" {
+		if !isTemplate(u) {
 			names = append(names, u.Name)
 		}
 	}
+
 	states, err := r.m.Glance(ctx, names)
 	if err != nil {
 		return err
 	}
-	for _, n := range names {
-		if states[n].Active == "failed" {
-			r.warn("unit %s failed meanwhile, though this run did not start it: bellhop logs %s %s", n, r.offer.Manifest.Host, n)
+
+	for _, u := range r.offer.Manifest.Units {
+		st, isListed := states[u.Name]
+		if !isListed {
+			continue
+		}
+
+		if !u.KeyUnit {
+			r.res.Units = append(r.res.Units, st.Seen(u.Name))
+		}
+
+		isWatched := slices.ContainsFunc(watched, func(w health.Unit) bool { return w.Name == u.Name })
+		isNew := !isWatched && !u.Foreign && r.w.Units.Before[u.Name].Active != "failed"
+		if isNew && st.Active == "failed" {
+			r.warn("unit %s failed meanwhile, though this run did not start it: bellhop logs %s %s", u.Name, r.offer.Manifest.Host, u.Name)
 		}
 	}
+
 	return nil
 }
+
+// isTemplate says that instances of a unit run, and not the unit.
+func isTemplate(u bundle.Unit) bool { return strings.Contains(u.Name, "@.") }

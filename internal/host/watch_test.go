@@ -193,6 +193,11 @@ func TestTwinOthersThatFailAreTold(t *testing.T) {
 	if w := strings.Join(got.res.Warnings, "\n"); !strings.Contains(w, "unit b.service failed meanwhile") {
 		t.Errorf("warnings %q, want one of b.service", w)
 	}
+
+	want := []bundle.UnitSeen{{Name: "a.service", Active: "active", Sub: "running"}, {Name: "b.service", Active: "failed", Sub: "failed"}}
+	if !slices.Equal(got.res.Units, want) {
+		t.Errorf("units %v, want %v", got.res.Units, want)
+	}
 }
 
 // A service that its timer starts may fail by what the run brought of it, which is not to be denied.

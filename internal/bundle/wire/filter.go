@@ -23,6 +23,7 @@ func FilterResult(in *bundle.HostResult, filter func(string) string) *bundle.Res
 	out := new(bundle.Result)
 	c := copier{filter: filter, left: MaxResult}
 	c.copy(reflect.ValueOf(out).Elem(), reflect.ValueOf(in).Elem())
+	out.Units = unitsSeen(out.Units)
 	return out
 }
 

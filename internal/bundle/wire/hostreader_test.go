@@ -9,6 +9,7 @@ import (
 	"io"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -259,6 +260,10 @@ func TestFilterResult(t *testing.T) {
 	full := bundle.HostResult{}
 	fillTexts(reflect.ValueOf(&full).Elem())
 	got := wire.FilterResult(&full, func(s string) string { return "seen " + s })
+	if len(got.Units) != 0 {
+		t.Errorf("%q is a unit", got.Units)
+	}
+	got.Units = []bundle.UnitSeen{{Name: "seen text", Active: "seen text", Sub: "seen text"}} // see TestFilterResultKeepsUnits
 	checkTexts(t, reflect.ValueOf(*got), "Result")
 
 	long := &bundle.HostResult{Error: plain.NewForeign(strings.Repeat("e", 1<<20)), Outcome: plain.NewForeign("failed")}
@@ -324,6 +329,22 @@ func TestFilterOfEvidence(t *testing.T) {
 	}
 	if got.Error != "it failed" {
 		t.Errorf("error %q", got.Error)
+	}
+}
+
+// What a host says of its units is names and words of systemd, or it is left out: people are shown it beside commands.
+func TestFilterResultKeepsUnits(t *testing.T) {
+	res := &bundle.HostResult{}
+	for _, u := range []bundle.UnitSeen{
+		{Name: "web.service", Active: "active", Sub: "running"}, {Name: "$(reboot).service\n", Active: "active"},
+		{Name: "a.service", Active: "\x1b[31mactive"}, {Name: "b.service", Active: "active", Sub: "<script>"}, {Name: "shop:db", Active: "active"},
+	} {
+		res.Units = append(res.Units, bundle.UnitSeenOf[plain.Foreign]{Name: plain.NewForeign(u.Name), Active: plain.NewForeign(u.Active), Sub: plain.NewForeign(u.Sub)})
+	}
+
+	want := []bundle.UnitSeen{{Name: "web.service", Active: "active", Sub: "running"}, {Name: "shop:db", Active: "active"}}
+	if got := wire.FilterResult(res, func(s string) string { return s }).Units; !slices.Equal(got, want) {
+		t.Errorf("units %q, want %q", got, want)
 	}
 }
 

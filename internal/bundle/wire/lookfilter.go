@@ -33,12 +33,17 @@ func FilterSeen(in *bundle.HostSeen, filter func(string) string) *bundle.Seen {
 	out.DriftMore += len(in.Drift) - len(out.Drift)
 	out.FailedUnits = slices.DeleteFunc(out.FailedUnits, func(u bundle.FailedUnit) bool { return !bundle.IsUnitName(u.Name) }) // they are shown within commands for people to type
 	out.FailedUnits = out.FailedUnits[:min(len(out.FailedUnits), maxFailed)]
-	out.Units = slices.DeleteFunc(out.Units, func(u bundle.UnitSeen) bool {
+	out.Units = unitsSeen(out.Units)
+	return out
+}
+
+// unitsSeen are those of all that can be states of units.
+func unitsSeen(all []bundle.UnitSeen) []bundle.UnitSeen {
+	all = slices.DeleteFunc(all, func(u bundle.UnitSeen) bool {
 		hasSub := u.Sub == "" || unitWord.MatchString(u.Sub)
 		return !hasSub || !bundle.IsUnitName(u.Name) || !unitWord.MatchString(u.Active)
 	})
-	out.Units = out.Units[:min(len(out.Units), maxUnits)]
-	return out
+	return all[:min(len(all), maxUnits)]
 }
 
 // PassesFilter says whether a filter of texts takes nothing out of p but what nobody sees. A filter cuts

@@ -18,7 +18,7 @@ import (
 // A Look is what a host showed when it was read last, without being changed. It is no run. Its texts
 // are fit to be shown.
 type Look struct {
-	At time.Time `json:"at"`
+	At time.Time `json:"at"` // zero: nobody looked yet, and Units and Running are what a run said at its end
 	// Unknown says that the helper there is of a release that can't look: nothing else is known.
 	Unknown        bool         `json:"unknown,omitempty"`
 	RebootRequired bool         `json:"reboot_required,omitempty"`
@@ -119,10 +119,45 @@ func (l Look) With(res *bundle.Result) Look {
 	l.Units = maps.Clone(l.Units) // history has the one before
 	l.say(res.Drifted, "inactive")
 	l.say(slices.Concat(res.Started, res.Restarted), StartedWord)
+	l.hear(res.Units)
 	return l
 }
 
-// StartedWord is how a unit does that a run started, until the next look.
+// OfRun is what is known of a host that nobody looked at yet, by what a run said at its end; false where it said nothing.
+func OfRun(res *bundle.Result) (l Look, ok bool) {
+	l.hear(res.Units)
+	for _, u := range res.Units {
+		if u.Active == "active" {
+			l.Running++
+		}
+	}
+	return l, len(res.Units) > 0
+}
+
+// IsOfRun says that nobody looked at the host yet.
+func (l Look) IsOfRun() bool { return l.At.IsZero() }
+
+// hear notes how units do.
+func (l *Look) hear(units []bundle.UnitSeen) {
+	if l.Units == nil && len(units) > 0 {
+		l.Units = map[string]string{}
+	}
+	for _, u := range units {
+		l.Units[u.Name] = UnitWord("", u.Active, u.Sub)
+	}
+}
+
+// HasFailed says that a unit is in the state "failed".
+func (l Look) HasFailed() bool {
+	for _, word := range l.Units {
+		if strings.HasPrefix(word, "failed") {
+			return true
+		}
+	}
+	return false
+}
+
+// StartedWord is how a unit does that a run started, until the next look. A helper of a former release does not say more.
 const StartedWord = "started"
 
 // UnitWord is how a unit does, in words: "active (running)". Where several containers have one name, so, is what was

@@ -39,7 +39,7 @@ func (l *looker) units() error {
 			l.seen.Running++
 		}
 		if !u.KeyUnit {
-			l.seen.Units = append(l.seen.Units, bundle.UnitSeen{Name: u.Name, Active: activeWord(st), Sub: st.Sub})
+			l.seen.Units = append(l.seen.Units, st.Seen(u.Name))
 		}
 		l.unit(u, st)
 	}
@@ -54,18 +54,6 @@ func (l *looker) units() error {
 	}
 
 	return nil
-}
-
-// activeWord is how a unit does, in a word of systemd's. A unit that is not there, or that nobody can start, is
-// inactive to systemd, which says less.
-func activeWord(st machine.UnitState) string {
-	switch {
-	case st.Masked():
-		return bundle.DriftMasked
-	case !st.Exists():
-		return bundle.DriftMissing
-	}
-	return st.Active
 }
 
 // readUnits reads the units of the manifest, and bellhop's own. Key units are glanced at, since there may be

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"bellhop/internal/bundle"
 )
 
 // A UnitState is what systemd says of a unit, read at one moment.
@@ -58,6 +60,18 @@ func (s UnitState) Masked() bool {
 
 // Exists says that systemd knows a unit of that name.
 func (s UnitState) Exists() bool { return s.Load != "" && s.Load != "not-found" }
+
+// Seen is how the unit of that name does, as people are told. A unit that is not there, or that nobody can start, is inactive to systemd, which says less.
+func (s UnitState) Seen(name string) bundle.UnitSeen {
+	word := s.Active
+	switch {
+	case s.Masked():
+		word = bundle.DriftMasked
+	case !s.Exists():
+		word = bundle.DriftMissing
+	}
+	return bundle.UnitSeen{Name: name, Active: word, Sub: s.Sub}
+}
 
 // Units asks systemd, unless there is nothing to ask.
 func (m *Machine) Units(ctx context.Context, names []string) (map[string]UnitState, error) {
