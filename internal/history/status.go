@@ -77,7 +77,8 @@ type HostStatus struct {
 	AwaySince  *time.Time      `json:"away_since"` // since when it does not answer
 	// Expected is "sometimes" of a host that is away at times, which is no failure.
 	Expected string `json:"expected,omitempty"`
-	// Units, Drift and RebootRequired are what the last look found, at LookedAt; null when there was none.
+	// Units, Drift and RebootRequired are what the last look found, at LookedAt; null when there was none. Units are known as
+	// soon as a run said how they do.
 	Units          *looks.UnitStatus `json:"units"`
 	Drift          *int              `json:"drift"`
 	RebootRequired *bool             `json:"reboot_required"`

@@ -50,8 +50,17 @@ func (p *Pause) Status() *PauseStatus {
 }
 
 // Text says in one line that runs are paused: who, since when, why, until when, and how many commits
-// wait.
+// wait, with the command that ends the wait.
 func (p *PauseStatus) Text(waiting int) string {
+	text := p.Words(waiting)
+	if waiting > 0 {
+		text += ": bellhop resume"
+	}
+	return text
+}
+
+// Words is Text without the command.
+func (p *PauseStatus) Words(waiting int) string {
 	var b strings.Builder
 	b.WriteString("runs are paused")
 	if p.By != nil {
@@ -75,9 +84,9 @@ func (p *PauseStatus) Text(waiting int) string {
 
 	switch {
 	case waiting == 1:
-		b.WriteString("; 1 commit waits: bellhop resume")
+		b.WriteString("; 1 commit waits")
 	case waiting > 1:
-		fmt.Fprintf(&b, "; %d commits wait: bellhop resume", waiting)
+		fmt.Fprintf(&b, "; %d commits wait", waiting)
 	}
 
 	return b.String()
