@@ -17,7 +17,7 @@ func (r *run) doAccounts(ctx context.Context) error {
 	}
 	early := r.early()
 	if err := r.m.ReplaceFiles(without(r.w.Puts, func(p string) bool { return !early(p) }), r.replaced); err != nil {
-		return err
+		return r.ofPath(err)
 	}
 	if paths := r.wantedPaths("/sysusers.d/"); len(paths) > 0 && (r.w.Create || r.changedAny(paths)) {
 		if err := r.m.Accounts.Sysusers(ctx, paths); err != nil {

@@ -351,7 +351,7 @@ func (r *run) keep(ctx context.Context) error {
 
 		digest, err := r.keepOne(ctx, in, p)
 		if err != nil {
-			return err
+			return r.ofPath(err)
 		}
 		if digest != "" {
 			digests = append(digests, digest)
@@ -368,15 +368,15 @@ func (r *run) keepOne(ctx context.Context, in *owned.Looker, p *owned.Change) (s
 	if r.w.LeavingAbove[p.Path] == "" {
 		var err error
 		if is, err = in.Look(p.Path, r.m.Blobs().Size(p.Was.Digest)); err != nil {
-			return "", err
+			return "", &owned.ChangeError{Path: p.Path, Err: err}
 		}
 	}
 	if is.Kind == owned.Foreign {
-		return "", fmt.Errorf("%s became a folder, or a very large file, meanwhile", p.Path)
+		return "", r.duePath(p.Path, fmt.Errorf("%s became a folder, or a very large file, meanwhile", p.Path))
 	}
 	if is.Unread() { // what bellhop had there is what comes back
 		if p.Was.Kind == owned.File && !r.m.Blobs().Has(p.Was.Digest) {
-			return "", fmt.Errorf("%s became too large to be kept", p.Path)
+			return "", r.duePath(p.Path, fmt.Errorf("%s became too large to be kept", p.Path))
 		}
 		return p.Was.Digest, nil
 	}
@@ -427,7 +427,12 @@ func (r *run) ofPath(err error) error {
 		return err
 	}
 
-	service := r.w.ServiceAt(at.Path)
+	return r.duePath(at.Path, err)
+}
+
+// duePath is err, due to the service that the path belongs to.
+func (r *run) duePath(path string, err error) error {
+	service := r.w.ServiceAt(path)
 	if service == "" {
 		return err
 	}

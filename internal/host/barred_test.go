@@ -184,3 +184,120 @@ func TestBarredByRootRefusesTheHost(t *testing.T) {
 	os.MkdirAll(b.path("/etc/bot.conf"), 0o755)
 	b.deploy(twoServices("one", "one"), bundle.OutcomeRefused)
 }
+
+// A path may be barred while the run is at work: the run is undone whole, and it is due to the service whose path that is. The
+// deployer then holds back that one, as it does with any other service that fails.
+func TestPathBarredDuringTheRunIsDueToItsService(t *testing.T) {
+	bars := map[string]func(b *box){
+		"a link": func(b *box) {
+			os.Rename(b.path("/srv/bot/conf"), b.path("/srv/bot/aside"))
+			os.Symlink("/etc", b.path("/srv/bot/conf"))
+		},
+		"a link that leads nowhere": func(b *box) {
+			os.Rename(b.path("/srv/bot/conf"), b.path("/srv/bot/aside"))
+			os.Symlink("/nowhere", b.path("/srv/bot/conf"))
+		},
+		"a file in the folder's place": func(b *box) {
+			os.Rename(b.path("/srv/bot/conf"), b.path("/srv/bot/aside"))
+			os.WriteFile(b.path("/srv/bot/conf"), nil, 0o644)
+		},
+		"a folder in the file's place": func(b *box) {
+			os.Remove(b.path("/srv/bot/conf/x.conf"))
+			os.MkdirAll(b.path("/srv/bot/conf/x.conf/deep"), 0o755)
+		},
+		"a pipe in the file's place": func(b *box) {
+			os.Remove(b.path("/srv/bot/conf/x.conf"))
+			unix.Mkfifo(b.path("/srv/bot/conf/x.conf"), 0o666)
+		},
+	}
+	for name, bar := range bars {
+		for _, step := range []string{"preflight", "begin", "stop", "keep", "accounts"} {
+			t.Run(name+" at "+step, func(t *testing.T) {
+				b := sharedBox(t)
+				b.deploy(twoServices("one", "one"), bundle.OutcomeDone)
+				os.Chmod(b.path("/srv/bot/conf"), 0o777)
+				done := false
+				b.m.Reached = func(s string) {
+					if s == step && !done {
+						done = true
+						bar(b)
+					}
+				}
+				l := twoServices("two", "two")
+				got, err := b.talk(l.offer(), l)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got.res.Outcome == bundle.OutcomeDone { // a pipe in a file's place can be replaced by then
+					return
+				}
+				if got.res.Outcome != bundle.OutcomeRolledBack || !slices.Equal(got.res.Failing, []string{"bot"}) {
+					t.Errorf("%s, due to %q, want rolled-back for bot: %s", got.res.Outcome, got.res.Failing, got.res.Error)
+				}
+				for p, want := range map[string]string{"/etc/web.conf": "one", "/run/keys/web": "one", "/etc/bot.conf": "one", "/run/keys/bot": "one"} {
+					if got := b.read(p); got != want {
+						t.Errorf("%s = %q, want %q", p, got, want)
+					}
+				}
+				if _, err := os.Lstat(b.path("/etc/x.conf")); err == nil || !b.active["web.service"] || !b.active["bot.service"] {
+					t.Errorf("x.conf through the link: %v; active %v", err, b.active)
+				}
+
+				// What is barred still is refused by its name, and the others come.
+				l = twoServices("two", "two")
+				o := l.offer()
+				o.Isolates = true
+				if got, err := b.talk(o, l); err != nil || got.res.Outcome == bundle.OutcomeRefused && !slices.Equal(got.res.Failing, []string{"bot"}) {
+					t.Errorf("the next push: %+v, %v", got.res, err)
+				}
+				l = twoServices("three", "one")
+				o = l.offer()
+				o.Isolates, o.Held = true, []string{"bot"}
+				b.deployOffer(o, l, bundle.OutcomeDone)
+				if got := b.read("/etc/web.conf"); got != "three" {
+					t.Errorf("web.conf = %q after the next push", got)
+				}
+			})
+		}
+	}
+}
+
+// A run that goes back for another reason leaves what was barred meanwhile, says so, and brings back all the rest.
+func TestUndoLeavesWhatIsBarred(t *testing.T) {
+	for _, step := range []string{"files", "undo"} {
+		t.Run("barred after "+step, func(t *testing.T) {
+			b := sharedBox(t)
+			b.deploy(twoServices("one", "one"), bundle.OutcomeDone)
+			done := false
+			b.m.Reached = func(s string) {
+				if s == "undo paths" {
+					b.fail["web.service"] = false
+				}
+				isUndo := step == "undo" && strings.HasPrefix(s, "undone /etc/")
+				if (s == step || isUndo) && !done {
+					done = true
+					os.Rename(b.path("/srv/bot/conf"), b.path("/srv/bot/aside"))
+					os.WriteFile(b.path("/srv/bot/conf"), nil, 0o644)
+				}
+			}
+
+			b.fail["web.service"] = true
+			l := twoServices("two", "two")
+			got, err := b.talk(l.offer(), l)
+			if err != nil || !done {
+				t.Fatal(err, done)
+			}
+			if got.res.Outcome != bundle.OutcomeRolledBack || !slices.Equal(got.res.Failing, []string{"web"}) {
+				t.Errorf("%s, due to %q: %s", got.res.Outcome, got.res.Failing, got.res.Error)
+			}
+			for p, want := range map[string]string{"/etc/web.conf": "one", "/run/keys/web": "one", "/etc/bot.conf": "one", "/run/keys/bot": "one"} {
+				if got := b.read(p); got != want {
+					t.Errorf("%s = %q, want %q", p, got, want)
+				}
+			}
+			if all := strings.Join(got.res.Warnings, "\n"); step == "files" && !strings.Contains(all, "/srv/bot/conf/x.conf could not be put back") {
+				t.Errorf("warnings %q", all)
+			}
+		})
+	}
+}

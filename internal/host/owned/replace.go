@@ -31,7 +31,7 @@ type Change struct {
 
 // Undone is the change that brings back what stood at p's path, where is stands now.
 func (p Change) Undone(is Entry) Change {
-	q := Change{Path: p.Path, Was: is, Want: p.Was, Back: true}
+	q := Change{Path: p.Path, Was: is, Want: p.Was, Shared: p.Shared, Back: true}
 	if p.Shared {
 		q.Want = q.Want.Plain()
 	}
@@ -133,7 +133,19 @@ func (e *ChangeError) Unwrap() error { return e.Err }
 // IsOfPath says that what is in the way is at that path alone, such as a file that is immutable or a mount
 // point. A disk that is full or broken is in the way of others too.
 func (e *ChangeError) IsOfPath() bool {
-	of := []error{unix.EPERM, unix.EBUSY, unix.ENOTDIR, unix.EISDIR, unix.ELOOP, unix.ENOTEMPTY, unix.ETXTBSY}
+	var blocked *BlockedError
+	return errors.As(e.Err, &blocked) || e.IsTaken() || e.is(unix.EPERM, unix.EBUSY, unix.ETXTBSY)
+}
+
+// IsTaken says that something of another kind stands at the path, or above it. Whoever may write there can do that.
+func (e *ChangeError) IsTaken() bool {
+	return e.IsOfFolder() || e.is(unix.EISDIR, unix.ELOOP, unix.ENOTEMPTY)
+}
+
+// IsOfFolder says that the folder of the path is none.
+func (e *ChangeError) IsOfFolder() bool { return e.is(unix.ENOTDIR) }
+
+func (e *ChangeError) is(of ...error) bool {
 	return slices.ContainsFunc(of, func(errno error) bool { return errors.Is(e.Err, errno) })
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/owned"
@@ -23,6 +24,10 @@ func (u *undoer) paths(ctx context.Context) error {
 
 	for _, p := range u.j.Puts {
 		is, err := in.Look(p.Path, u.m.Blobs().Size(p.Was.Digest), u.m.Blobs().Size(p.Want.Digest))
+		if isBarred(p, err) {
+			u.leave(p, err)
+			continue
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -40,7 +45,7 @@ func (u *undoer) paths(ctx context.Context) error {
 			edited = append(edited, owned.Change{Path: p.Path, Was: is.Entry})
 		}
 		if p.Was.Kind == owned.Nothing {
-			gone = append(gone, owned.Change{Path: p.Path, Was: is.Entry})
+			gone = append(gone, owned.Change{Path: p.Path, Was: is.Entry, Shared: p.Shared})
 		} else {
 			back = append(back, p.Undone(is.Entry))
 		}
@@ -51,7 +56,7 @@ func (u *undoer) paths(ctx context.Context) error {
 
 	// What the run brought leaves first, with its folders: a file may have stood there.
 	for _, puts := range [][]owned.Change{gone, back} {
-		errs = append(errs, u.m.ReplaceFiles(puts, func(p string, is owned.Stamp) {
+		errs = append(errs, u.replace(puts, func(p string, is owned.Stamp) {
 			written.Note(p, is)
 			u.m.Mark("undone " + p)
 		}))
@@ -61,6 +66,50 @@ func (u *undoer) paths(ctx context.Context) error {
 
 	stamps.SaveUndone(u.m, back, written)
 	return errors.Join(errs...)
+}
+
+// A service's user may bar the way to what bellhop put into his folders, while a run is at work or
+// goes back. What is his to bar does not stop the rest: it stays as he made it, the undo says so, and the
+// next push is refused that service until it is moved away. Else one user could keep a whole host from going back, and
+// from every push after it.
+
+// replace does what puts say, but for those that are barred.
+func (u *undoer) replace(puts []owned.Change, step owned.Step) error {
+	for {
+		err := u.m.ReplaceFiles(puts, step)
+		var at *owned.ChangeError
+		if !errors.As(err, &at) {
+			return err
+		}
+
+		isSame := func(p owned.Change) bool { return p.Path == at.Path }
+		i := slices.IndexFunc(puts, isSame)
+		if i < 0 || !isBarred(puts[i], err) {
+			return err
+		}
+
+		if at.IsOfFolder() { // all others there would fail one by one
+			dir := owned.ParentOf(at.Path) + "/"
+			isSame = func(p owned.Change) bool { return strings.HasPrefix(p.Path, dir) }
+		}
+		u.leave(puts[i], err)
+		puts = slices.DeleteFunc(slices.Clone(puts), isSame)
+	}
+}
+
+// isBarred says that it is somebody other than root who keeps p from being put back.
+func isBarred(p owned.Change, err error) bool {
+	var blocked *owned.BlockedError
+	var at *owned.ChangeError
+	if errors.As(err, &blocked) {
+		return true
+	}
+	return p.Shared && errors.As(err, &at) && at.IsTaken()
+}
+
+// leave says that p stays as it is.
+func (u *undoer) leave(p owned.Change, err error) {
+	u.warnings = append(u.warnings, fmt.Sprintf("%s could not be put back, and stays as its user left it: %v", p.Path, err))
 }
 
 // A run that waits to be confirmed gives people time to edit what it brought. When it goes back,
