@@ -17,6 +17,8 @@ import (
 // head, as a look found it, does not hold the commit that the delivery named, there is another
 // look, soon and then seldom, for five minutes at most.
 //
+// A push to a testing branch is awaited in the same way, by what the look found that branch at. It says nothing of how often to poll.
+//
 // What a delivery names decides when to look and nothing else: what is deployed is what the
 // remote says. Looks end by themselves, so a replayed delivery, or one of a commit that was
 // pushed away meanwhile, costs a handful of questions.
@@ -42,6 +44,7 @@ func awaitStep(n int) time.Duration {
 
 // An await is one push that no look has found yet.
 type await struct {
+	branch   string // that is tested; "": the one that is deployed
 	delivery deliveries.Delivery
 	push     pushed
 	looks    int       // that ended without it
@@ -52,6 +55,7 @@ type await struct {
 // awaited are the pushes that were announced, and what looks found.
 type awaited struct {
 	holds  func(ctx context.Context, head, commit string) (bool, error) // nil: a head holds itself alone
+	tested func(branch string) string                                   // what the newest look found a testing branch at; nil: none is looked at
 	bell   Bell
 	record *recorder
 	news   signal // something was added, or a look has ended
@@ -102,22 +106,39 @@ func (a *awaited) add(d deliveries.Delivery, p pushed) {
 		a.announce()
 		return
 	}
-	a.replace(p)
+	a.wait(&await{delivery: d, push: p})
+}
+
+// addTest awaits the push to a testing branch of a delivery that just rang.
+func (a *awaited) addTest(d deliveries.Delivery, p pushed, branch string) {
+	if a.tested == nil || !isCommit(p.After) {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.wait(&await{branch: branch, delivery: d, push: p})
+}
+
+// wait begins one wait. It is called under mu.
+func (a *awaited) wait(w *await) {
+	a.replace(w.branch, w.push)
 	if len(a.open) >= mostAwaited {
 		a.open = a.open[1:]
 	}
-	a.open = append(a.open, &await{delivery: d, push: p, until: d.At.Add(awaitFor)})
+	w.until = w.delivery.At.Add(awaitFor)
+	a.open = append(a.open, w)
 	a.news.tell()
 }
 
-// replace ends the wait for those pushes that p came after. Deliveries may arrive out of their
+// replace ends the wait for those pushes to a branch that p came after. Deliveries may arrive out of their
 // order: one that is known to be newer than p is awaited still.
-func (a *awaited) replace(p pushed) {
+func (a *awaited) replace(branch string, p pushed) {
 	var newer []*await
 	for _, w := range a.open {
+		isOfAnother := w.branch != branch
 		followsIt := w.push.Before == p.After
 		committedLater := !p.Time.IsZero() && w.push.Time.After(p.Time)
-		if followsIt || committedLater {
+		if isOfAnother || followsIt || committedLater {
 			newer = append(newer, w)
 		} else if w.looks > 0 {
 			a.amend(w, "a newer push came before the remote showed it")
@@ -133,6 +154,10 @@ func (a *awaited) looked(ctx context.Context, commit string, byClock bool) {
 	found := map[*await]bool{}
 	isNews := false // one that was found is not in the head before
 	for _, w := range open {
+		if w.branch != "" {
+			found[w] = a.shows(ctx, a.tested(w.branch), w.push)
+			continue
+		}
 		found[w] = a.shows(ctx, cmp.Or(commit, before), w.push)
 		isNews = isNews || found[w] && !a.shows(ctx, before, w.push)
 	}
@@ -164,7 +189,7 @@ func (a *awaited) waiting() (open []*await, head string) {
 
 // announcedMeanwhile says that a delivery named the head while git was asked about others.
 func (a *awaited) announcedMeanwhile() bool {
-	return slices.ContainsFunc(a.open, func(w *await) bool { return w.push.After == a.head.commit })
+	return slices.ContainsFunc(a.open, func(w *await) bool { return w.branch == "" && w.push.After == a.head.commit })
 }
 
 // settle ends the wait for what was found, and sets the time of the next look for the rest that

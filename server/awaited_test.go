@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,8 +154,14 @@ func withRemote(t *testing.T, poll time.Duration, known []deliveries.Delivery, d
 // deliver tells of a push from one commit to another; 0 is none.
 func (r *remote) deliver(before, after int) {
 	r.t.Helper()
+	r.deliverTo("main", before, after)
+}
+
+// deliverTo tells of a push to a branch.
+func (r *remote) deliverTo(branch string, before, after int) {
+	r.t.Helper()
 	id := func(n int) string { return commitNo(n) }
-	body, _ := json.Marshal(map[string]any{"ref": "refs/heads/main", "before": id(before), "after": id(after),
+	body, _ := json.Marshal(map[string]any{"ref": "refs/heads/" + branch, "before": id(before), "after": id(after),
 		"repository": map[string]string{"full_name": "a/b"}, "head_commit": map[string]any{"timestamp": time.Now().Format(time.RFC3339)}})
 	w := ask(r.s.Public(), delivery(string(body), set("X-GitHub-Delivery", fmt.Sprint("d-", before, "-", after))))
 	if w.Code != 202 {
@@ -198,6 +205,48 @@ func TestEarlyDelivery(t *testing.T) {
 			}
 			if text := r.told(1, 2); late > time.Second && !strings.Contains(text, "the remote showed it after") {
 				t.Errorf("shown %v after its delivery, its answer is %q", late, text)
+			}
+		})
+	}
+}
+
+// A push to a testing branch is awaited as one to the branch that is deployed is, and neither ends the wait for the other.
+func TestEarlyDeliveryOfATest(t *testing.T) {
+	for _, late := range []time.Duration{0, 2 * time.Second, time.Minute} {
+		withRemote(t, 0, nil, func(r *remote) {
+			var shown atomic.Value // what the newest look found testing-nas at
+			shown.Store("")
+			awaited := func() int {
+				r.s.awaited.mu.Lock()
+				defer r.s.awaited.mu.Unlock()
+				return len(r.s.awaited.open)
+			}
+			r.s.cfg.Testing = true
+			r.s.awaited.mu.Lock()
+			r.s.awaited.tested = func(branch string) string {
+				if branch != "testing-nas" {
+					t.Errorf("asked for branch %q", branch)
+				}
+				return shown.Load().(string)
+			}
+			r.s.awaited.mu.Unlock()
+
+			r.deliver(1, 2)
+			r.deliverTo("testing-nas", 0, 7)
+			time.Sleep(late)
+			shown.Store(commitNo(7))
+			time.Sleep(late + 5*time.Second)
+			if text := r.told(0, 7); late > time.Second && !strings.Contains(text, "looking at testing-nas; the remote showed it after") {
+				t.Errorf("shown %v after its delivery, its answer is %q", late, text)
+			}
+			if n := awaited(); n != 1 {
+				t.Errorf("%d pushes are awaited, want that of the other branch", n)
+			}
+			r.add(2)
+			time.Sleep(2 * time.Minute)
+			looks := r.looks()
+			if time.Sleep(time.Hour); r.looks() != looks || awaited() != 0 {
+				t.Errorf("shown %v after its delivery: %d looks after both were found, %d awaited", late, r.looks()-looks, awaited())
 			}
 		})
 	}

@@ -62,6 +62,8 @@ type Config struct {
 	// Holds says whether a head of the branch is a commit or builds on it. Nil: a head is known to
 	// hold itself alone.
 	Holds func(ctx context.Context, head, commit string) (bool, error)
+	// Tested is what the newest look found a testing branch at, "" where there is no such branch. Nil: pushes to them are not awaited.
+	Tested func(branch string) string
 
 	TrustProxy []netip.Prefix // proxies whose X-Forwarded-For is believed
 
@@ -158,7 +160,7 @@ func New(cfg Config) (*Server, error) {
 		follows: admission.NewShare[int](mostFollowers, followersEach, followersReserved),
 		started: time.Now(),
 	}
-	s.awaited = &awaited{holds: cfg.Holds, bell: cfg.Bell, record: s.record, news: newSignal()}
+	s.awaited = &awaited{holds: cfg.Holds, tested: cfg.Tested, bell: cfg.Bell, record: s.record, news: newSignal()}
 	s.awaited.restore(cfg.Known, cfg.Branch)
 	s.verbs.init()
 	Handle(s, "ring", s.ringVerb)

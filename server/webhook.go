@@ -208,6 +208,7 @@ func (s *Server) judge(d *deliveries.Delivery, body []byte, contentType string) 
 	case s.cfg.Testing && strings.HasPrefix(p.branch(), testingPrefix):
 		d.Run = s.cfg.Bell.Ring("push of " + d.Branch)
 		d.Answer = "looking at " + d.Branch
+		s.awaited.addTest(*d, p, p.branch())
 		return p, rang
 	case p.Ref != "refs/heads/"+s.cfg.Branch:
 		d.Answer = fmt.Sprintf("%q is not the branch that is deployed here (%s): nothing to do", plain.Line(p.Ref, 200), s.cfg.Branch)

@@ -222,7 +222,7 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 
 	s.server, err = server.New(server.Config{
 		Forge: s.forge.kind, Requests: s.forge.requested(), Secret: s.secret, Branch: s.branch, Testing: o.testing, Repo: s.repo, Bell: s.bell, Record: db, Known: known, Log: log,
-		Holds: s.app.repo.Holds, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen, AdminHosts: page.PublicHosts(o.publicURL),
+		Holds: s.app.repo.Holds, Tested: func(branch string) string { return s.app.repo.Heads(branch)[""] }, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen, AdminHosts: page.PublicHosts(o.publicURL),
 		Status:  func(ctx context.Context) (any, error) { return s.status(ctx) },
 		Metrics: shown.Handler(), Page: s.page,
 		History: func(ctx context.Context, limit int) (any, error) { return db.Runs(ctx, limit) },
