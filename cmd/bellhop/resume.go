@@ -34,8 +34,9 @@ func resumeCmd(e *Env) *cobra.Command {
 at the repo and deploys what waits; without a server nothing is deployed until bellhop deploy. Where
 nothing is paused or cancelled it says so, and its exit code is 0.
 
-Hosts that bellhop rollback holds stay held, and are named. With hosts it leaves a pause alone, ends what bellhop rollback began on these hosts, and brings the
-head of the branch to them, also what failed there before.`,
+Hosts that bellhop rollback holds stay held, and are named. With hosts it leaves a pause alone, ends
+what bellhop rollback began on these hosts, and brings the head of the branch to them, also what
+failed there before.`,
 		Example:           "  bellhop resume\n  bellhop resume chrysalis",
 		ValidArgsFunction: completeHosts,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -109,11 +110,12 @@ func resumeRuns(ctx context.Context, db *history.DB, by string) (resumeAnswer, e
 	return a, db.Acted(context.WithoutCancel(ctx), act, history.OutcomeDone, "", nil)
 }
 
-// heldHosts are the hosts that are held, by name.
+// heldHosts are the hosts of the repo that a rollback holds, by name. A resume ends nothing of a host that tests
+// a branch, nor of one that left the repo.
 func heldHosts(db *history.DB) []string {
 	held := []string{}
-	for name := range db.Hosts() {
-		if db.Holds().Of(name) != nil {
+	for name, h := range db.Hosts() {
+		if h.State != history.Released && db.Holds().Of(name).GoesBack() {
 			held = append(held, name)
 		}
 	}
