@@ -59,7 +59,8 @@ const madePath = "/made"
 // ServeHTTP shows the form, and takes the code with which the browser comes back.
 func (f *AppForm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", "default-src 'none'; form-action "+strings.TrimRight(f.site.web.String(), "/")+"; frame-ancestors 'none'")
+	// A browser holds the answer to a form against the policy as well: where GitHub leads back at once, that is this page.
+	h.Set("Content-Security-Policy", "default-src 'none'; form-action 'self' "+strings.TrimRight(f.site.web.String(), "/")+"; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "text/html; charset=utf-8")
@@ -85,15 +86,15 @@ func (f *AppForm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
 var appPages = template.Must(template.New("form").Parse(`<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>bellhop: make a GitHub App</title>
-<h1>Make a GitHub App for bellhop</h1>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><title>bellhop: make a GitHub App</title>
+<main><h1>Make a GitHub App for bellhop</h1>
 <p>It may set commit statuses and deployments, and comment on pull requests, of the repos that you install it on.{{if .Webhook}} It tells {{.Webhook}} of pushes.{{end}}</p>
-<form action="{{.Action}}" method="post"><input type="hidden" name="manifest" value="{{.Manifest}}"><button>Go on at {{.Site}}</button></form>
+<form action="{{.Action}}" method="post"><input type="hidden" name="manifest" value="{{.Manifest}}"><button>Go on at {{.Site}}</button></form></main>
 </html>
 {{define "made"}}<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>bellhop: the App is made</title>
-<h1>The App {{.Slug}} is made</h1>
-<p>Its key is stored. Now <a href="{{.InstallPage}}" rel="noreferrer">install it on the repo</a>, and restart <code>bellhop serve</code>.</p>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><title>bellhop: the App is made</title>
+<main><h1>The App {{.Slug}} is made</h1>
+<p>Its key is stored. Now <a href="{{.InstallPage}}" rel="noreferrer">install it on the repo</a>, and restart <code>bellhop serve</code>.</p></main>
 </html>
 {{end}}`))
 
