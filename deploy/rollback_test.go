@@ -182,7 +182,7 @@ func TestRollbackTwice(t *testing.T) {
 			t.Errorf("web holds %q, want %q", got, text)
 		}
 	}
-	w.refusesBack("a", "", "nothing is known that it held before")
+	w.refusesBack("a", "", "history knows of nothing older that it had")
 	w.wantState("a", history.Held, *runs[0].Commit)
 
 	w.back("a", runs[1].ID, history.OutcomeDone)
@@ -200,8 +200,8 @@ func TestRollbackRefused(t *testing.T) {
 	runs := versions(w, "one\n", "two\n")
 	w.host("c", "web")
 	late := w.push("one more host", history.OutcomeDone)
-	w.refusesBack("", "", "c: nothing is known that it held before")
-	w.refusesBack("c", "", "c: nothing is known")
+	w.refusesBack("", "", "c: history knows of nothing older that it had")
+	w.refusesBack("c", "", "c: history knows of nothing")
 	w.refusesBack("", runs[0].ID, "bellhop rollback '!c'")
 	w.wantState("b", history.Current, *late.Commit)
 

@@ -193,7 +193,7 @@ func (r *Backward) backFrom(w *wanted, last history.Host, before *stops.Hold, ba
 	const how = "to bring it to a commit, revert to that in the repo and push"
 	generations := r.History.Generations(last.Name)
 	if len(generations) == 0 || !last.Had {
-		return errors.New("nothing is known that it held before; " + how)
+		return errors.New("history knows of nothing that it had before; " + how)
 	}
 
 	if before != nil && before.Digest != "" && last.Digest != before.Digest {
@@ -222,7 +222,7 @@ func (r *Backward) backFrom(w *wanted, last history.Host, before *stops.Hold, ba
 		}
 	}
 	if before != nil {
-		return fmt.Errorf("it is %s; nothing is known that it held before what it holds: bellhop rollback %s --to RUN goes to an older run, bellhop resume %s to the newest commit", before.Text(), last.Name, last.Name)
+		return fmt.Errorf("it is %s; history knows of nothing older that it had. To go to a run by its id: bellhop rollback %s --to RUN; to the newest commit: bellhop resume %s", before.Text(), last.Name, last.Name)
 	}
-	return errors.New("nothing is known that it held before what it holds; " + how)
+	return errors.New("history knows of nothing older that it had; " + how)
 }
