@@ -102,6 +102,7 @@ func TestProblems(t *testing.T) {
 		"units typo":                 {"units: { scv.service: {} }\n", nil, []string{`units: no scv.service in this folder; did you mean "svc.service"?`}},
 		"on_change":                  {"units: { svc.service: { on_change: relaod } }\n", nil, []string{`on_change "relaod": want restart, reload or none; did you mean "reload"?`}},
 		"instances of no template":   {"units: { svc.service: { instances: [a] } }\n", nil, []string{"svc.service has no instances"}},
+		"a rule of an instance":      {"units: { 'app@7.service': {} }\n", map[string]string{"services/svc/app@.service": plainUnit}, []string{`units: app@7.service is one of app@.service of this folder: an instance takes no rule of its own; want "app@.service": { instances: [7] }`}},
 		"needs":                      {"needs: ['a b']\n", nil, []string{`needs: "a b" is no name of a command`}},
 		"stray file":                 {"", map[string]string{"services/svc/notes.txt": "x"}, []string{"services/svc/notes.txt: bellhop does not know what to do with this"}},
 		"stray unit":                 {"", map[string]string{"services/svc/svc.servce": "x"}, []string{"did you mean .service?"}},

@@ -29,6 +29,18 @@ func (s *Service) has(unit string) bool {
 	return s.Compose != nil && unit == s.Name+".service"
 }
 
+// hasTemplate says whether the folder has the template itself; the instances of another package's may be named one by one.
+func (s *Service) hasTemplate(name string) bool {
+	return slices.ContainsFunc(s.Units, func(u Unit) bool { return !u.IsDropin && u.Name == name })
+}
+
+// instanceOf is what stands between the @ and the kind.
+func instanceOf(unit string) string {
+	base, _ := unitfile.SplitName(unit)
+	_, instance, _ := strings.Cut(base, "@")
+	return instance
+}
+
 func (s *Service) unitNames() []string {
 	var names []string
 	for _, u := range s.Units {
@@ -60,6 +72,11 @@ func (s *reader) readUnits() {
 				s.report(e.At, "units: no %s in this folder; did you mean %q?", e.Key, c)
 				continue
 			}
+		}
+
+		if t := unitfile.TemplateOf(e.Key); t != "" && s.hasTemplate(t) {
+			s.report(e.At, "units: %s is one of %s of this folder: an instance takes no rule of its own; want %q: { instances: [%s] }", e.Key, t, t, instanceOf(e.Key))
+			continue
 		}
 
 		s.checkRule(e)

@@ -135,8 +135,13 @@ func verdict(result string) error {
 	if result == "done" {
 		return nil
 	}
-	return fmt.Errorf("job ended as %q", result)
+	return jobError(result)
 }
+
+// A jobError is how a job ended that did not end well.
+type jobError string
+
+func (e jobError) Error() string { return fmt.Sprintf("job ended as %q", string(e)) }
 
 // settled waits over a new connection until no job is left for the unit, and judges by its
 // state.

@@ -268,11 +268,13 @@ func (s *Systemd) StartApply(ctx context.Context, run string) error {
 	if err == nil {
 		err = s.wait(ctx, conn, job{"start", bundle.ApplyUnit, ch})
 	}
-	if err != nil {
-		return fmt.Errorf("start %s: %w", bundle.ApplyUnit, err)
-	}
 
-	return nil
+	var ended jobError
+	if errors.As(err, &ended) { // of Type=exec: the program did not begin
+		return fmt.Errorf("systemd could not run %s on the host, though a login could: does SELinux, AppArmor or a drop-in of %s forbid it? journalctl -u %s has its reason: %w",
+			argv[0], bundle.ApplyUnit, strings.TrimSuffix(bundle.ApplyUnit, ".service"), err)
+	}
+	return err
 }
 
 var runID = nameshape.Of("a-z0-9-", 64)
