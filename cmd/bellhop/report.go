@@ -25,6 +25,18 @@ var stateOrder = []history.State{
 
 // printStatus shows the fleet; served says that a running server was asked.
 func printStatus(w io.Writer, p paint, s history.Status, served bool, now time.Time) {
+	printFleet(w, p, s, served, now)
+	if len(s.Hosts) == 0 {
+		return
+	}
+
+	fmt.Fprintln(w)
+	printHosts(w, p, s.Hosts, now)
+	printTroubles(w, p, s.Hosts, now)
+}
+
+// printFleet shows what is said of the fleet as a whole.
+func printFleet(w io.Writer, p paint, s history.Status, served bool, now time.Time) {
 	head := []string{p.bold(or(s.Network, "no network yet"))}
 	if s.Branch != nil {
 		head = append(head, *s.Branch)
@@ -50,24 +62,27 @@ func printStatus(w io.Writer, p paint, s history.Status, served bool, now time.T
 	if s.Poll != nil {
 		fmt.Fprintln(w, p.dim("polls "+pollLine(s.Poll)))
 	}
-	if len(s.Hosts) == 0 {
-		return
-	}
+}
 
-	fmt.Fprintln(w)
+// printHosts shows a row for each host.
+func printHosts(w io.Writer, p paint, hosts []history.HostStatus, now time.Time) {
 	var t table
 	t.painted(func(_ int, c string) string { return p.dim(c) }, "HOST", "STATE", "COMMIT", "DEPLOYED", "KEYS", "SEEN")
-	for _, h := range s.Hosts {
+	for _, h := range hosts {
 		t.painted(p.hostHue(h), h.Name, reasonedState(h), short(or(h.Commit, "–")), agoOr(now, h.DeployedAt), keysOf(h.Keys), seenText(now, h))
 	}
 
 	t.write(w)
-	printErrors(w, p, s.Hosts)
-	printLooks(w, p, s.Hosts, now)
-	if slices.ContainsFunc(s.Hosts, isNotTriedAgain) {
+}
+
+// printTroubles says of each host what is the matter, and what to type.
+func printTroubles(w io.Writer, p paint, hosts []history.HostStatus, now time.Time) {
+	printErrors(w, p, hosts)
+	printLooks(w, p, hosts, now)
+	if slices.ContainsFunc(hosts, isNotTriedAgain) {
 		fmt.Fprintf(w, "\n%s\n", p.dim("What failed on a host is tried there again once it changes, or with: bellhop deploy --retry"))
 	}
-	if slices.ContainsFunc(s.Hosts, isLeftOut) {
+	if slices.ContainsFunc(hosts, isLeftOut) {
 		fmt.Fprintf(w, "\n%s\n", p.dim("Hosts that a run stopped before wait for the next commit, or for: bellhop deploy --retry"))
 	}
 }

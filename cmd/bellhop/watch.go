@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
+	"bellhop/internal/screen"
 )
 
 // status --watch: each picture takes the place of the one before. The cursor goes up by as many lines as were shown, and what
@@ -96,7 +98,7 @@ type screenWatch struct {
 	w     io.Writer
 	p     paint
 	size  func() (width, height int)
-	last  string
+	last  []string
 	shown int // lines of it that are on the screen
 }
 
@@ -111,21 +113,29 @@ func newScreenWatch(w io.Writer, p paint) watch {
 }
 
 func (v *screenWatch) show(s history.Status, served bool, now time.Time) {
-	var b bytes.Buffer
-	printStatus(&b, v.p, s, served, now)
-	v.draw(b.String())
+	width, _ := v.size()
+	var fleet, hosts, troubles bytes.Buffer
+	printFleet(&fleet, v.p, s, served, now)
+	lines := screen.Wrapped(fleet.String(), width-1)
+	if len(s.Hosts) > 0 {
+		printHosts(&hosts, v.p, s.Hosts, now)
+		printTroubles(&troubles, v.p, s.Hosts, now)
+		lines = slices.Concat(lines, []string{""}, screen.Lines(hosts.String()), screen.Wrapped(troubles.String(), width-1))
+	}
+
+	v.last = lines
+	v.draw(lines)
 }
 
+// lost keeps what was shown last below its error.
 func (v *screenWatch) lost(err error) {
-	last := v.last
-	v.draw(v.p.red("not up to date: ") + textOf(err) + "\n" + last)
-	v.last = last // the next one may be lost too
+	width, _ := v.size()
+	v.draw(slices.Concat(screen.Wrapped(v.p.red("not up to date: ")+textOf(err), width-1), v.last))
 }
 
-// draw writes what fits on the screen, and says when something does not.
-func (v *screenWatch) draw(text string) {
+// draw writes what fits on the screen, and says when something does not. Rows of a table are cut: they are no sentences.
+func (v *screenWatch) draw(lines []string) {
 	width, height := v.size()
-	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	if most := height - 1; len(lines) > most && most > 1 {
 		more := len(lines) - most + 1
 		lines = append(lines[:most-1], v.p.dim(fmt.Sprintf("… and %d more lines: name hosts, or --state", more)))
@@ -136,42 +146,10 @@ func (v *screenWatch) draw(text string) {
 		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", v.shown)
 	}
 	for _, line := range lines {
-		b.WriteString(cutAt(line, width-1) + "\n")
+		b.WriteString(screen.Cut(line, width-1) + "\n")
 	}
 	_, _ = io.WriteString(v.w, b.String())
-	v.last, v.shown = text, len(lines)
-}
-
-// cutAt is the beginning of a line that fits into width columns. Colours take no column, and end with the line. A wide character
-// counts as two.
-func cutAt(line string, width int) string {
-	var b strings.Builder
-	column, isCode := 0, false
-	for _, r := range line {
-		switch {
-		case r == '\x1b':
-			isCode = true
-		case isCode:
-			isCode = r != 'm'
-		default:
-			column++
-			if r >= 0x2e80 {
-				column++ // from here on most are wide; a narrow one that counts as two does no harm
-			}
-			if column > width {
-				return b.String() + endOfColour(line)
-			}
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
-func endOfColour(line string) string {
-	if strings.Contains(line, "\x1b") {
-		return "\x1b[0m"
-	}
-	return ""
+	v.shown = len(lines)
 }
 
 // A lineWatch writes a line for each host whose state is another than before: for a log, or a pipe.

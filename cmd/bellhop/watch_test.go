@@ -65,6 +65,30 @@ func TestWatchOnAScreen(t *testing.T) {
 	}
 }
 
+// What is the matter is read whole on a narrow screen: its lines end between words, keep their colour, and none is too wide.
+func TestWatchWrapsWhatIsTheMatter(t *testing.T) {
+	const reason = "health: probe http http://127.0.0.1:3000/healthz-of-the-whole-house: want status 200, got 503"
+	for _, width := range []int{1, 2, 3, 20, 40, 200} {
+		var b bytes.Buffer
+		v := &screenWatch{w: &output{Writer: &b, hasColour: true}, p: true, size: func() (int, int) { return width, 1000 }}
+		v.show(watched(history.RolledBack, reason), true, time.Now())
+
+		var all strings.Builder
+		for line := range strings.Lines(b.String()) {
+			line = strings.TrimRight(line, "\n")
+			plain := ownColour.ReplaceAllString(line, "")
+			if n := utf8.RuneCountInString(plain); n > max(width-1, 0) {
+				t.Errorf("%d columns: a line of %d: %q", width, n, line)
+			}
+			all.WriteString(plain)
+		}
+		without := func(s string) string { return strings.ReplaceAll(s, " ", "") }
+		if width > 2 && !strings.Contains(without(all.String()), without(reason)) {
+			t.Errorf("%d columns: the reason is cut:\n%s", width, b.String())
+		}
+	}
+}
+
 // --since is how long ago, a day or a moment.
 func TestParseSince(t *testing.T) {
 	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.Local)
