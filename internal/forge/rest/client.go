@@ -296,6 +296,8 @@ func WaitOf(h http.Header) time.Duration {
 	wait := time.Duration(0)
 	if s, err := strconv.ParseInt(h.Get("Retry-After"), 10, 32); err == nil {
 		wait = time.Duration(s) * time.Second
+	} else if at, err := http.ParseTime(h.Get("Retry-After")); err == nil { // proxies before a forge write it so
+		wait = time.Until(at)
 	}
 	for _, prefix := range []string{"X-RateLimit-", "RateLimit-"} {
 		if h.Get(prefix+"Remaining") != "0" {
