@@ -17,8 +17,9 @@ const LingerDir = "/var/lib/systemd/linger"
 const userQuadlets = "/.config/containers/systemd"
 
 var (
-	unitName = nameshape.Of(`A-Za-z0-9:_.\@-`, 255)
-	userName = nameshape.New("A-Za-z_", "A-Za-z0-9_-", 31)
+	// AccountName is the shape of the name of a user or group that a host takes.
+	AccountName = nameshape.New("A-Za-z_", "A-Za-z0-9_-", 31)
+	unitName    = nameshape.Of(`A-Za-z0-9:_.\@-`, 255)
 )
 
 // UserQuadletDir is where the quadlets of a user are who has that home.
@@ -44,7 +45,7 @@ func SplitUnit(name string) (user, unit string) {
 // IsUnitName says whether name could be that of a unit, of the host's systemd or of a user's.
 func IsUnitName(name string) bool {
 	user, unit := SplitUnit(name)
-	isWhose := !strings.Contains(name, "/") || userName.MatchString(user)
+	isWhose := !strings.Contains(name, "/") || AccountName.MatchString(user)
 	return isWhose && unitName.MatchString(unit)
 }
 

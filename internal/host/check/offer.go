@@ -16,7 +16,6 @@ import (
 var (
 	// RunName is the shape of the id of a run.
 	RunName     = nameshape.Of("a-z0-9-", 40)
-	accountName = nameshape.New("A-Za-z_", "A-Za-z0-9_-", 31)
 	packageName = nameshape.New("A-Za-z0-9", "A-Za-z0-9._-", 64)
 )
 
@@ -87,13 +86,13 @@ func Manifest(b *bundle.Manifest) error {
 	}
 
 	for _, u := range b.Users {
-		if !accountName.MatchString(u.Name) || !accountName.MatchString(u.Group) || !strings.HasPrefix(u.Home, "/") {
+		if !bundle.AccountName.MatchString(u.Name) || !bundle.AccountName.MatchString(u.Group) || !strings.HasPrefix(u.Home, "/") {
 			return fmt.Errorf("user %q of group %q with home %q", u.Name, u.Group, u.Home)
 		}
 	}
 
 	for _, g := range b.Groups {
-		if !accountName.MatchString(g) {
+		if !bundle.AccountName.MatchString(g) {
 			return fmt.Errorf("group %q", g)
 		}
 	}
@@ -200,7 +199,7 @@ func bad(what string) error {
 }
 
 func checkOwner(user, group string) error {
-	if !accountName.MatchString(user) || !accountName.MatchString(group) {
+	if !bundle.AccountName.MatchString(user) || !bundle.AccountName.MatchString(group) {
 		return fmt.Errorf("owner %q of group %q", user, group)
 	}
 	return nil

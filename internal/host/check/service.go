@@ -71,7 +71,7 @@ func checkCommand(text, user string) error {
 	if text == "" || len(text) > maxCommand {
 		return fmt.Errorf("a command of %d bytes", len(text))
 	}
-	if user != "" && !accountName.MatchString(user) {
+	if user != "" && !bundle.AccountName.MatchString(user) {
 		return fmt.Errorf("user %q", user)
 	}
 	return nil
