@@ -74,7 +74,7 @@ func (d *Deployer) job(ctx context.Context, r *run, p *plan.Plan, hp *plan.HostP
 func saidOf(hp *plan.HostPlan) []string {
 	said := []string{hp.Last.Digest, hp.Last.BootID}
 	for _, c := range hp.Changes {
-		said = append(said, c.Thing())
+		said = append(said, c.Resource())
 	}
 	return slices.Concat(said, hp.Units.Start, hp.Units.Stop, hp.Units.Restart, hp.Units.Reload)
 }

@@ -84,7 +84,7 @@ func (s *serving) pageDrift(ctx context.Context, host string) (page.Drift, error
 	h := found[0]
 	out := page.Drift{Words: driftWords(paint(false), &h)}
 	for _, one := range h.Drift {
-		out.Differences = append(out.Differences, page.Difference{Kind: one.Kind, Name: one.Name, What: thingWords(one), Diff: or(one.Diff, ""), Why: or(one.Why, "")})
+		out.Differences = append(out.Differences, page.Difference{Kind: one.Kind, Name: one.Name, What: differenceWords(one), Diff: or(one.Diff, ""), Why: or(one.Why, "")})
 	}
 	for _, key := range h.KeysMissing {
 		out.Differences = append(out.Differences, page.Difference{Kind: "key", Name: key, What: "missing"})

@@ -121,7 +121,7 @@ func printDrift(w io.Writer, p paint, hosts []drift.HostDrift, now time.Time) {
 	for _, h := range hosts {
 		fmt.Fprintf(w, "%s: %s\n", p.bold(h.Name), driftWords(p, &h))
 		for _, one := range h.Drift {
-			printThing(w, p, one)
+			printDifference(w, p, one)
 		}
 		if h.More > 0 {
 			fmt.Fprintf(w, "  and %d more\n", h.More)
@@ -174,8 +174,8 @@ func verbed(n int, one, many string) string {
 	return fmt.Sprintf("%d things %s", n, many)
 }
 
-// thingWords says how one thing differs.
-func thingWords(one drift.Thing) string {
+// differenceWords says how one thing differs.
+func differenceWords(one drift.Difference) string {
 	switch {
 	case one.What == bundle.DriftDropIn:
 		return "has the drop-in " + or(one.Is, "") + ", which is not bellhop's: no push takes it away"
@@ -189,8 +189,8 @@ func thingWords(one drift.Thing) string {
 	return one.What
 }
 
-func printThing(w io.Writer, p paint, one drift.Thing) {
-	fmt.Fprintf(w, "  %s %s: %s\n", one.Kind, one.Name, p.yellow(thingWords(one)))
+func printDifference(w io.Writer, p paint, one drift.Difference) {
+	fmt.Fprintf(w, "  %s %s: %s\n", one.Kind, one.Name, p.yellow(differenceWords(one)))
 	if one.Why != nil {
 		fmt.Fprintf(w, "    %s\n", p.dim("no diff: "+*one.Why))
 	}

@@ -55,7 +55,7 @@ func TestStatusTellsWhatLooksFound(t *testing.T) {
 func TestDriftIsTold(t *testing.T) {
 	diff, why, is, want := "--- /etc/a\n+++ /etc/a\n@@ -1 +1 @@\n-one\n+two\n", "holds a key", "0600", "0644"
 	hosts := []drift.HostDrift{
-		{Name: "a", State: drift.OK, More: 3, KeysMissing: []string{"db"}, RebootRequired: true, Drift: []drift.Thing{
+		{Name: "a", State: drift.OK, More: 3, KeysMissing: []string{"db"}, RebootRequired: true, Drift: []drift.Difference{
 			{Kind: "file", Name: "/etc/a", What: "changed", Diff: &diff}, {Kind: "file", Name: "/etc/b", What: "changed", Why: &why},
 			{Kind: "file", Name: "/etc/c", What: "mode", Want: &want, Is: &is},
 		}},

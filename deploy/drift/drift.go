@@ -32,7 +32,7 @@ type HostDrift struct {
 	State          string             `json:"state"`
 	Error          *string            `json:"error"`
 	Generation     *int64             `json:"generation"`
-	Drift          []Thing            `json:"drift"`
+	Drift          []Difference       `json:"drift"`
 	More           int                `json:"more"` // that are not listed
 	Failed         []looks.FailedUnit `json:"failed"`
 	KeysMissing    []string           `json:"keys_missing"`
@@ -40,8 +40,8 @@ type HostDrift struct {
 	RebootReason   *string            `json:"reboot_reason"`
 }
 
-// A Thing is one thing that differs.
-type Thing struct {
+// A Difference is one path, unit, account or key that is not as it was deployed.
+type Difference struct {
 	Kind string  `json:"kind"`
 	Name string  `json:"name"`
 	What string  `json:"what"`
@@ -92,7 +92,7 @@ func (l Looker) Drift(ctx context.Context, req Request) ([]HostDrift, error) {
 }
 
 func (l Looker) driftOf(ctx context.Context, f *fleet.Fleet, h *fleet.Host, req Request) HostDrift {
-	out := HostDrift{Name: h.Name, State: Never, Drift: []Thing{}, Failed: []looks.FailedUnit{}, KeysMissing: []string{}}
+	out := HostDrift{Name: h.Name, State: Never, Drift: []Difference{}, Failed: []looks.FailedUnit{}, KeysMissing: []string{}}
 	if last, _ := l.History.Host(h.Name); !last.Had {
 		return out
 	}
@@ -151,13 +151,13 @@ func (h *HostDrift) take(seen *bundle.Seen) {
 		h.Failed = append(h.Failed, failedUnit(u))
 	}
 	for _, one := range seen.Drift {
-		h.Drift = append(h.Drift, Thing{Kind: one.Kind, Name: one.Name, What: one.What, Want: some(one.Want), Is: some(one.Is)})
+		h.Drift = append(h.Drift, Difference{Kind: one.Kind, Name: one.Name, What: one.What, Want: some(one.Want), Is: some(one.Is)})
 	}
 }
 
 // diffs adds what was edited in files, of as many as one look brings.
 func (l Looker) diffs(ctx context.Context, f *fleet.Fleet, h *fleet.Host, out *HostDrift) {
-	edited := map[string]*Thing{}
+	edited := map[string]*Difference{}
 	var paths []string
 	for i := range out.Drift {
 		one := &out.Drift[i]

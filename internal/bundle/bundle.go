@@ -157,7 +157,7 @@ type Unit struct {
 	On map[string]string `json:"on,omitempty"`
 }
 
-// Action says what the change of things, told by name as Change.Thing has them, does to u when
+// Action says what the change of things, told by name as Change.Resource has them, does to u when
 // it runs: Restart before Reload before None. "" is that none of them acts on it.
 func (u *Unit) Action(changed func(thing string) bool) string {
 	order := []string{"", None, Reload, Restart}

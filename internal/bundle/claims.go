@@ -12,7 +12,7 @@ import (
 // no other way. A thing that is not listed belongs to the service that it names. A manifest of a release before
 // this list has none.
 type Shared struct {
-	Thing    string   `json:"thing"`    // as Change.Thing has it; "group:NAME" and "need:COMMAND" beside those
+	Resource string   `json:"thing"`    // as Change.Resource has it; "group:NAME" and "need:COMMAND" beside those
 	Services []string `json:"services"` // sorted
 }
 
@@ -22,9 +22,9 @@ const (
 	kindNeed  = "need"
 )
 
-// ShareThings lists in m.Shared what others cannot tell from m alone. claimed are the services that
+// ShareResources lists in m.Shared what others cannot tell from m alone. claimed are the services that
 // claim a thing, by its name as in Shared.
-func (m *Manifest) ShareThings(claimed map[string][]string) {
+func (m *Manifest) ShareResources(claimed map[string][]string) {
 	m.Shared = nil
 	plain := claimsOf(m)
 
@@ -64,51 +64,51 @@ func (c claims) add(thing string, services ...string) {
 	c.services[thing] = slices.Compact(all)
 }
 
-func fileThing(path string) string    { return KindFile + ":" + path }
-func linkThing(path string) string    { return KindLink + ":" + path }
-func keyThing(name string) string     { return KindKey + ":" + name }
-func unitThing(name string) string    { return KindUnit + ":" + name }
-func userThing(name string) string    { return KindAccount + ":" + name }
-func packageThing(name string) string { return KindPackage + ":" + name }
+func fileResource(path string) string    { return KindFile + ":" + path }
+func linkResource(path string) string    { return KindLink + ":" + path }
+func keyResource(name string) string     { return KindKey + ":" + name }
+func unitResource(name string) string    { return KindUnit + ":" + name }
+func userResource(name string) string    { return KindAccount + ":" + name }
+func packageResource(name string) string { return KindPackage + ":" + name }
 
-// GroupThing names a group as Shared does.
-func GroupThing(name string) string { return kindGroup + ":" + name }
+// GroupResource names a group as Shared does.
+func GroupResource(name string) string { return kindGroup + ":" + name }
 
-// NeedThing names a needed command as Shared does.
-func NeedThing(command string) string { return kindNeed + ":" + command }
+// NeedResource names a needed command as Shared does.
+func NeedResource(command string) string { return kindNeed + ":" + command }
 
 // claimsOf tells whose the things of m are.
 func claimsOf(m *Manifest) claims {
 	c := claims{services: make(map[string][]string, m.Len())}
 	for _, f := range m.Files {
-		c.add(fileThing(f.Path), f.Service)
+		c.add(fileResource(f.Path), f.Service)
 	}
 	for _, l := range m.Links {
-		c.add(linkThing(l.Path), l.Service)
+		c.add(linkResource(l.Path), l.Service)
 	}
 	for _, k := range m.Keys {
-		c.add(keyThing(k.Name), k.Service)
+		c.add(keyResource(k.Name), k.Service)
 	}
 	for _, p := range m.Packages {
-		c.add(packageThing(p.Name), cmp.Or(p.Service, p.Name))
+		c.add(packageResource(p.Name), cmp.Or(p.Service, p.Name))
 	}
 	for _, u := range m.Units {
-		c.add(unitThing(u.Name), u.Service)
+		c.add(unitResource(u.Name), u.Service)
 	}
 	for _, n := range m.Needs {
-		c.add(NeedThing(n.Command), n.Service)
+		c.add(NeedResource(n.Command), n.Service)
 	}
 	for _, s := range m.Services {
 		c.add(KindService+":"+s.Name, s.Name)
 	}
 	if m.System != nil {
-		c.add(systemThing, SystemService)
+		c.add(systemResource, SystemService)
 	}
 	c.accounts(m)
 
 	for _, s := range m.Shared {
-		if _, there := c.services[s.Thing]; there {
-			c.services[s.Thing] = slices.Sorted(slices.Values(s.Services))
+		if _, there := c.services[s.Resource]; there {
+			c.services[s.Resource] = slices.Sorted(slices.Values(s.Services))
 		}
 	}
 
@@ -119,19 +119,19 @@ func claimsOf(m *Manifest) claims {
 // not known.
 func (m *Manifest) GroupClaimants(group string) []string {
 	c := claimsOf(m)
-	return slices.DeleteFunc(slices.Clone(c.of(GroupThing(group))), func(s string) bool { return s == "" })
+	return slices.DeleteFunc(slices.Clone(c.of(GroupResource(group))), func(s string) bool { return s == "" })
 }
 
 // accounts adds users, and groups: the group of a user is that of the user's service.
 func (c claims) accounts(m *Manifest) {
 	for _, g := range m.Groups {
-		c.services[GroupThing(g)] = nil
+		c.services[GroupResource(g)] = nil
 	}
 
 	for _, u := range m.Users {
-		c.add(userThing(u.Name), u.Service)
-		if _, there := c.services[GroupThing(u.Group)]; there {
-			c.add(GroupThing(u.Group), u.Service)
+		c.add(userResource(u.Name), u.Service)
+		if _, there := c.services[GroupResource(u.Group)]; there {
+			c.add(GroupResource(u.Group), u.Service)
 		}
 	}
 }
@@ -142,17 +142,17 @@ func (m *Manifest) pick(keep func(services []string) bool) Manifest {
 	keeps := func(thing string) bool { return keep(c.of(thing)) }
 
 	p := Manifest{Network: m.Network, Host: m.Host}
-	p.Files = kept(m.Files, func(f File) bool { return keeps(fileThing(f.Path)) })
-	p.Links = kept(m.Links, func(l Link) bool { return keeps(linkThing(l.Path)) })
-	p.Keys = kept(m.Keys, func(k Key) bool { return keeps(keyThing(k.Name)) })
-	p.Packages = kept(m.Packages, func(k Package) bool { return keeps(packageThing(k.Name)) })
-	p.Groups = kept(m.Groups, func(g string) bool { return keeps(GroupThing(g)) })
-	p.Users = kept(m.Users, func(u User) bool { return keeps(userThing(u.Name)) })
-	p.Units = kept(m.Units, func(u Unit) bool { return keeps(unitThing(u.Name)) })
-	p.Needs = kept(m.Needs, func(n Need) bool { return keeps(NeedThing(n.Command)) })
+	p.Files = kept(m.Files, func(f File) bool { return keeps(fileResource(f.Path)) })
+	p.Links = kept(m.Links, func(l Link) bool { return keeps(linkResource(l.Path)) })
+	p.Keys = kept(m.Keys, func(k Key) bool { return keeps(keyResource(k.Name)) })
+	p.Packages = kept(m.Packages, func(k Package) bool { return keeps(packageResource(k.Name)) })
+	p.Groups = kept(m.Groups, func(g string) bool { return keeps(GroupResource(g)) })
+	p.Users = kept(m.Users, func(u User) bool { return keeps(userResource(u.Name)) })
+	p.Units = kept(m.Units, func(u Unit) bool { return keeps(unitResource(u.Name)) })
+	p.Needs = kept(m.Needs, func(n Need) bool { return keeps(NeedResource(n.Command)) })
 	p.Services = kept(m.Services, func(s Service) bool { return keeps(KindService + ":" + s.Name) })
-	p.Shared = kept(m.Shared, func(s Shared) bool { return keeps(s.Thing) })
-	if m.System != nil && keeps(systemThing) {
+	p.Shared = kept(m.Shared, func(s Shared) bool { return keeps(s.Resource) })
+	if m.System != nil && keeps(systemResource) {
 		p.System = m.System
 	}
 	if slices.ContainsFunc(p.Keys, func(k Key) bool { return k.Path == m.Logins }) { // logins are nothing without their key
@@ -178,23 +178,23 @@ func (c claims) places(m *Manifest) map[string][]string {
 	put := func(place, thing string) { at[place] = append(at[place], c.of(thing)...) }
 
 	for _, f := range m.Files {
-		put("path "+f.Path, fileThing(f.Path))
+		put("path "+f.Path, fileResource(f.Path))
 	}
 	for _, l := range m.Links {
-		put("path "+l.Path, linkThing(l.Path))
+		put("path "+l.Path, linkResource(l.Path))
 	}
 	for _, k := range m.Keys {
-		put("key "+k.Name, keyThing(k.Name))
-		put("path "+k.Path, keyThing(k.Name))
+		put("key "+k.Name, keyResource(k.Name))
+		put("path "+k.Path, keyResource(k.Name))
 	}
 	for _, p := range m.Packages {
-		put("package "+p.Name, packageThing(p.Name))
+		put("package "+p.Name, packageResource(p.Name))
 	}
 
 	for _, u := range m.Units {
-		put("unit "+u.Name, unitThing(u.Name))
+		put("unit "+u.Name, unitResource(u.Name))
 		for _, p := range u.Files { // a drop-in that another service brings
-			put("path "+p, unitThing(u.Name))
+			put("path "+p, unitResource(u.Name))
 		}
 	}
 
@@ -205,16 +205,16 @@ func (c claims) places(m *Manifest) map[string][]string {
 	}
 
 	for _, g := range m.Groups {
-		put("group "+g, GroupThing(g))
+		put("group "+g, GroupResource(g))
 	}
 
 	for _, u := range m.Users {
-		put("user "+u.Name, userThing(u.Name))
+		put("user "+u.Name, userResource(u.Name))
 		if u.UID != 0 {
-			put("uid "+strconv.Itoa(int(u.UID)), userThing(u.Name))
+			put("uid "+strconv.Itoa(int(u.UID)), userResource(u.Name))
 		}
 		if u.GID != 0 {
-			put("gid "+strconv.Itoa(int(u.GID)), userThing(u.Name))
+			put("gid "+strconv.Itoa(int(u.GID)), userResource(u.Name))
 		}
 	}
 
@@ -249,9 +249,9 @@ func (c claims) owners(m *Manifest, differs func(place string) bool, at map[stri
 	}
 
 	for _, f := range m.Files {
-		put(f.User, f.Group, fileThing(f.Path))
+		put(f.User, f.Group, fileResource(f.Path))
 	}
 	for _, k := range m.Keys {
-		put(k.User, k.Group, keyThing(k.Name))
+		put(k.User, k.Group, keyResource(k.Name))
 	}
 }

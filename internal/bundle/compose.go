@@ -89,7 +89,7 @@ func (m *Manifest) composeNeeds(head, lastGood *Manifest, isHeld func(string) bo
 	add := func(from *Manifest, needs func(service string) bool) {
 		c := claimsOf(from)
 		for _, n := range from.Needs {
-			for _, s := range c.of(NeedThing(n.Command)) {
+			for _, s := range c.of(NeedResource(n.Command)) {
 				if needs(s) {
 					users[n.Command] = append(users[n.Command], s)
 				}
@@ -101,12 +101,12 @@ func (m *Manifest) composeNeeds(head, lastGood *Manifest, isHeld func(string) bo
 	add(lastGood, isHeld)
 
 	m.Needs = nil
-	m.Shared = kept(m.Shared, func(s Shared) bool { return !strings.HasPrefix(s.Thing, kindNeed+":") })
+	m.Shared = kept(m.Shared, func(s Shared) bool { return !strings.HasPrefix(s.Resource, kindNeed+":") })
 	for _, command := range slices.Sorted(maps.Keys(users)) {
 		services := slices.Compact(slices.Sorted(slices.Values(users[command])))
 		m.Needs = append(m.Needs, Need{Command: command, Service: services[0]})
 		if len(services) > 1 {
-			m.Shared = append(m.Shared, Shared{NeedThing(command), services})
+			m.Shared = append(m.Shared, Shared{NeedResource(command), services})
 		}
 	}
 }
@@ -115,7 +115,7 @@ func (m *Manifest) composeNeeds(head, lastGood *Manifest, isHeld func(string) bo
 func (m *Manifest) keepGroups(lastGood *Manifest) {
 	c := claimsOf(lastGood)
 	for _, g := range lastGood.Groups {
-		if len(c.of(GroupThing(g))) == 0 {
+		if len(c.of(GroupResource(g))) == 0 {
 			m.Groups = append(m.Groups, g)
 		}
 	}

@@ -86,7 +86,7 @@ func some(r *rand.Rand) bundle.Manifest {
 		}
 	}
 
-	m.ShareThings(claimed)
+	m.ShareResources(claimed)
 	m.Sort()
 	return m
 }
@@ -167,7 +167,7 @@ func needs(m bundle.Manifest, command string) bool {
 
 func claimants(m bundle.Manifest, thing, service string) []string {
 	for _, s := range m.Shared {
-		if s.Thing == thing {
+		if s.Resource == thing {
 			return s.Services
 		}
 	}
@@ -228,7 +228,7 @@ func fits(t *testing.T, m bundle.Manifest) {
 		once("service " + s.Name)
 	}
 	for _, s := range m.Shared {
-		once("shared " + s.Thing)
+		once("shared " + s.Resource)
 	}
 	for _, p := range paths {
 		for _, q := range paths {
@@ -265,11 +265,11 @@ func TestTies(t *testing.T) {
 		"nothing": {func(head, last *bundle.Manifest) {}, ""},
 		"a key that both name": {func(head, last *bundle.Manifest) {
 			head.Keys = []bundle.Key{{Name: "db", Path: "/run/keys/db", Service: "a"}}
-			head.Shared = []bundle.Shared{{Thing: "key:db", Services: []string{"a", "b"}}}
+			head.Shared = []bundle.Shared{{Resource: "key:db", Services: []string{"a", "b"}}}
 		}, "key db"},
 		"a user that both had before": {func(head, last *bundle.Manifest) {
 			last.Users = []bundle.User{{Name: "app", Group: "app", Service: "b"}}
-			last.Shared = []bundle.Shared{{Thing: "account:app", Services: []string{"a", "b"}}}
+			last.Shared = []bundle.Shared{{Resource: "account:app", Services: []string{"a", "b"}}}
 		}, "user app"},
 		"a path that went from one to the other": {func(head, last *bundle.Manifest) {
 			last.Files = append(last.Files, file("/etc/x", "1", "root", "b"))
@@ -305,11 +305,11 @@ func TestTies(t *testing.T) {
 		}, "project wiki"},
 		"a group that both ask for": {func(head, last *bundle.Manifest) {
 			head.Groups = []string{"media"}
-			head.Shared = []bundle.Shared{{Thing: "group:media", Services: []string{"a", "b"}}}
+			head.Shared = []bundle.Shared{{Resource: "group:media", Services: []string{"a", "b"}}}
 		}, "group media"},
 		"a command that both need": {func(head, last *bundle.Manifest) {
 			head.Needs = []bundle.Need{{Command: "git", Service: "b"}}
-			head.Shared = []bundle.Shared{{Thing: "need:git", Services: []string{"a", "b"}}}
+			head.Shared = []bundle.Shared{{Resource: "need:git", Services: []string{"a", "b"}}}
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -337,7 +337,7 @@ func TestTiesOfTies(t *testing.T) {
 		Keys:   []bundle.Key{{Name: "k", Path: "/run/keys/k", Service: "a"}},
 		Users:  []bundle.User{{Name: "u", Group: "u", Service: "b"}},
 		Files:  []bundle.File{file("/etc/d", "1", "root", "d")},
-		Shared: []bundle.Shared{{Thing: "account:u", Services: []string{"b", "c"}}, {Thing: "key:k", Services: []string{"a", "b"}}},
+		Shared: []bundle.Shared{{Resource: "account:u", Services: []string{"b", "c"}}, {Resource: "key:k", Services: []string{"a", "b"}}},
 	}
 	c := bundle.Compose(head, bundle.Manifest{}, []string{"a"})
 	want := []bundle.HeldService{{Name: "a"}, {Name: "b", With: "a", By: "key k"}, {Name: "c", With: "a", By: "user u"}}
@@ -353,7 +353,7 @@ func TestTiesOfTies(t *testing.T) {
 func TestServiceDigestOfSharedThings(t *testing.T) {
 	m := bundle.Manifest{
 		Keys:   []bundle.Key{{Name: "k", Path: "/run/keys/k", Digest: "1", Service: "a"}},
-		Shared: []bundle.Shared{{Thing: "key:k", Services: []string{"a", "b"}}},
+		Shared: []bundle.Shared{{Resource: "key:k", Services: []string{"a", "b"}}},
 	}
 	was := bundle.ServiceDigest(&m, "b")
 	m.Keys[0].Digest = "2"
@@ -366,7 +366,7 @@ func TestServiceDigestOfSharedThings(t *testing.T) {
 func TestSharedIsNotInTheDigest(t *testing.T) {
 	m := bundle.Manifest{Keys: []bundle.Key{{Name: "k", Path: "/run/keys/k", Service: "a"}}}
 	was := m.Digest()
-	m.Shared = []bundle.Shared{{Thing: "key:k", Services: []string{"a", "b"}}}
+	m.Shared = []bundle.Shared{{Resource: "key:k", Services: []string{"a", "b"}}}
 	if got := m.Digest(); got != was {
 		t.Errorf("digest %s, want %s", got, was)
 	}

@@ -21,7 +21,7 @@ func TestComposeProjectCounts(t *testing.T) {
 	if old.Digest() == image.Digest() {
 		t.Error("another image leaves the digest as it was")
 	}
-	if got := bundle.Diff(old, image); len(got) != 1 || got[0].Thing() != "service:wiki" {
+	if got := bundle.Diff(old, image); len(got) != 1 || got[0].Resource() != "service:wiki" {
 		t.Errorf("Diff = %v, want a change of the service", got)
 	}
 }

@@ -34,8 +34,8 @@ type Change struct {
 	Service string `json:"-"`
 }
 
-// Thing is the change's name as triggers and results write it: "file:/etc/x", "key:bot".
-func (c Change) Thing() string { return c.Kind + ":" + c.Name }
+// Resource is the change's name as triggers and results write it: "file:/etc/x", "key:bot".
+func (c Change) Resource() string { return c.Kind + ":" + c.Name }
 
 // Diff lists what must happen to turn old into new, sorted by kind and name. Either may be
 // the zero Manifest.

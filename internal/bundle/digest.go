@@ -45,7 +45,7 @@ func (m *Manifest) Sort() {
 	slices.SortFunc(m.Units, func(a, b Unit) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(m.Needs, func(a, b Need) int { return strings.Compare(a.Command, b.Command) })
 	slices.SortFunc(m.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(m.Shared, func(a, b Shared) int { return strings.Compare(a.Thing, b.Thing) })
+	slices.SortFunc(m.Shared, func(a, b Shared) int { return strings.Compare(a.Resource, b.Resource) })
 }
 
 // Digest names what m asks of a host: 64 hex digits. Each thing is one JSON line under its

@@ -26,7 +26,7 @@ type ContainerChange struct {
 func PreviewContainers(was, want Manifest, changes []Change) []ContainerChange {
 	changed := map[string]bool{}
 	for _, c := range changes {
-		changed[c.Thing()] = true
+		changed[c.Resource()] = true
 	}
 
 	var out []ContainerChange
@@ -50,7 +50,7 @@ func PreviewContainers(was, want Manifest, changes []Change) []ContainerChange {
 
 type preview struct {
 	old, new *ComposeProject // old nil: the service comes
-	changed  map[string]bool // things, as Change.Thing has them
+	changed  map[string]bool // things, as Change.Resource has them
 	does     map[string]ContainerChange
 }
 
@@ -124,7 +124,7 @@ func (p *preview) inputOf(c *Container) string {
 }
 
 func (p *preview) first(kind string, names []string) string {
-	i := slices.IndexFunc(names, func(n string) bool { return p.changed[Change{Kind: kind, Name: n}.Thing()] })
+	i := slices.IndexFunc(names, func(n string) bool { return p.changed[Change{Kind: kind, Name: n}.Resource()] })
 	if i < 0 {
 		return ""
 	}

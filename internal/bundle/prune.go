@@ -45,7 +45,7 @@ func held(m Manifest) []Change {
 func things(m Manifest) map[string]bool {
 	ts := map[string]bool{}
 	for _, c := range held(m) {
-		ts[c.Thing()] = true
+		ts[c.Resource()] = true
 	}
 
 	return ts

@@ -69,7 +69,7 @@ func keep[T any](out []T, v T, is bool) []T {
 // A part collects what belongs to one service of a manifest, by name.
 type part struct {
 	name          string
-	things        map[string]bool // as Change.Thing writes them
+	things        map[string]bool // as Change.Resource writes them
 	units         map[string]bool // of other services
 	users, groups map[string]bool
 }
@@ -111,7 +111,7 @@ func (p *part) own(m *Manifest) {
 
 	for _, s := range m.Shared {
 		if slices.Contains(s.Services, p.name) {
-			p.claim(s.Thing)
+			p.claim(s.Resource)
 		}
 	}
 }

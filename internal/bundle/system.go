@@ -75,8 +75,8 @@ func (s *System) Bad() string {
 	return fmt.Sprintf("action %q: want %s, %s or %s", s.Action, ActionSwitch, ActionBoot, ActionTest)
 }
 
-// systemThing names the system as Change.Thing has it.
-const systemThing = KindSystem + ":" + SystemService
+// systemResource names the system as Change.Resource has it.
+const systemResource = KindSystem + ":" + SystemService
 
 // systems is the system of m as a list, for what works on lists.
 func (m *Manifest) systems() []System {

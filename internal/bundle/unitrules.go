@@ -225,7 +225,7 @@ type UnitPlan struct {
 func PreviewUnits(was, want Manifest, changes []Change) UnitPlan {
 	differs := map[string]bool{}
 	for _, c := range changes {
-		differs[c.Thing()] = true
+		differs[c.Resource()] = true
 	}
 
 	changed := func(thing string) bool { return differs[thing] }

@@ -42,7 +42,7 @@ func TestSharedThings(t *testing.T) {
 	want := []bundle.Shared{}
 	both := []string{"one", "two"}
 	for _, thing := range []string{"account:app", "file:/etc/systemd/system/db-key.service", "group:app", "group:media", "key:db", "need:git", "unit:db-key.service"} {
-		want = append(want, bundle.Shared{Thing: thing, Services: both})
+		want = append(want, bundle.Shared{Resource: thing, Services: both})
 	}
 	want[3].Services = []string{"one"}
 

@@ -72,7 +72,7 @@ func TestRegistries(t *testing.T) {
 	for _, host := range []string{"a", "b", "c"} {
 		var things []string
 		for _, c := range bundle.Diff(mustBundle(t, f, host).Manifest, mustBundle(t, g, host).Manifest) {
-			things = append(things, c.Thing())
+			things = append(things, c.Resource())
 		}
 		if want := []string{"key:registries"}; host != "c" && !slices.Equal(things, want) || host == "c" && len(things) > 0 {
 			t.Errorf("%s: changes %q", host, things)

@@ -106,7 +106,7 @@ func TestBarredPathFailsItsServiceAlone(t *testing.T) {
 func TestBarredServiceHoldsThoseTiedToIt(t *testing.T) {
 	tied := func(content string) *load {
 		l := twoServices(content, content).file("/etc/both.conf", content)
-		l.Shared = []bundle.Shared{{Thing: "file:/etc/both.conf", Services: []string{"bot", "web"}}}
+		l.Shared = []bundle.Shared{{Resource: "file:/etc/both.conf", Services: []string{"bot", "web"}}}
 		l.file("/etc/free.conf", content)
 		l.Files[len(l.Files)-1].Service = "free"
 		return l

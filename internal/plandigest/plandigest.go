@@ -41,7 +41,7 @@ func Of(tree fs.FS, hosts []Host) string {
 		for _, c := range h.Changes {
 			line := h.Name + " " + c.Action + " " + c.Kind + " " + c.Name
 			if c.Action != bundle.Remove {
-				line += " " + wanted[c.Thing()]
+				line += " " + wanted[c.Resource()]
 			}
 			lines = append(lines, line+"\n")
 		}
@@ -59,7 +59,7 @@ func contents(tree fs.FS, b *fleet.Bundle) map[string]string {
 		return all
 	}
 	m := b.Manifest
-	set := func(kind, name, content string) { all[bundle.Change{Kind: kind, Name: name}.Thing()] = content }
+	set := func(kind, name, content string) { all[bundle.Change{Kind: kind, Name: name}.Resource()] = content }
 
 	for _, f := range m.Files {
 		set(bundle.KindFile, f.Path, f.Digest)

@@ -64,19 +64,19 @@ func (st *Composition) claimAll(r *Rendering) {
 	}
 
 	for _, n := range s.Def.Needs {
-		claim(bundle.NeedThing(n.S))
+		claim(bundle.NeedResource(n.S))
 	}
 
 	if r.project != nil {
-		claim(bundle.NeedThing("docker"))
+		claim(bundle.NeedResource("docker"))
 	}
 
 	for _, g := range s.ExtraGroups {
-		claim(bundle.GroupThing(g))
+		claim(bundle.GroupResource(g))
 	}
 	if s.User != nil {
 		claim(bundle.KindAccount + ":" + s.User.Name)
-		claim(bundle.GroupThing(s.User.Group))
+		claim(bundle.GroupResource(s.User.Group))
 	}
 }
 

@@ -317,7 +317,7 @@ func (st *Composition) finish() {
 		slices.Sort(m.Units[i].Files)
 	}
 
-	m.ShareThings(st.claimed)
+	m.ShareResources(st.claimed)
 	st.claimed = nil
 
 	for i := range m.Services {
