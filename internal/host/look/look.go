@@ -137,7 +137,7 @@ type looker struct {
 	room int             // bytes of text that drift may still have
 	gone map[string]bool // paths that are missing
 
-	leftDown state.LeftDowns // units that a run which was undone left so
+	stoppedByUndo state.UnitsStoppedByUndo // units that a run which was undone left so
 }
 
 func (l *looker) everything() error {

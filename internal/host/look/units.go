@@ -29,7 +29,7 @@ func (l *looker) units() error {
 		return err
 	}
 
-	l.leftDown = l.m.LeftDown()
+	l.stoppedByUndo = l.m.StoppedByUndo()
 	for _, u := range l.now.Manifest.Units {
 		st, read := states[u.Name]
 		if !read {
@@ -137,7 +137,7 @@ func (l *looker) unit(u bundle.Unit, st machine.UnitState) {
 	if u.Enable && st.File == "disabled" {
 		l.drift(bundle.KindUnit, u.Name, bundle.DriftDisabled)
 	}
-	if why := l.leftDown.Why(u.Name, st); why != "" {
+	if why := l.stoppedByUndo.Why(u.Name, st); why != "" {
 		l.leftAs(u.Name, why, st.Since)
 	} else if isStopped(u, st) {
 		l.drift(bundle.KindUnit, u.Name, bundle.DriftStopped)

@@ -43,15 +43,15 @@ type Plan struct {
 	Kept         []string // accounts and homes that stay
 	Warnings     []string
 
-	made     map[string]bool   // users that bellhop made, now or ever
-	Making   []string          // users that this run makes
-	Accounts []machine.Account // that change, as they were
-	Usermods []machine.Account // as they shall be
-	Create   bool              // an account or group is to be made
-	Units    Units
-	leftDown state.LeftDowns   // units that a run which was undone left so
-	System   *state.SystemMove // of a NixOS host; nil: its system stays
-	folders  *owned.Looker
+	made          map[string]bool   // users that bellhop made, now or ever
+	Making        []string          // users that this run makes
+	Accounts      []machine.Account // that change, as they were
+	Usermods      []machine.Account // as they shall be
+	Create        bool              // an account or group is to be made
+	Units         Units
+	stoppedByUndo state.UnitsStoppedByUndo // units that a run which was undone left so
+	System        *state.SystemMove        // of a NixOS host; nil: its system stays
+	folders       *owned.Looker
 
 	lateOwner error // of the first key whose owner the host does not have; the system that comes may make it
 }

@@ -57,7 +57,7 @@ func (w *Plan) PlanUnits(ctx context.Context) error {
 
 	slices.Sort(names)
 	p := &w.Units
-	w.leftDown = w.m.LeftDown()
+	w.stoppedByUndo = w.m.StoppedByUndo()
 	if err := w.readUnits(ctx, names, old, new); err != nil {
 		return fmt.Errorf("read units: %w", err)
 	}
@@ -94,7 +94,7 @@ func (w *Plan) PlanUnits(ctx context.Context) error {
 		u := new[n]
 		down := ""
 		if had && !u.KeyUnit {
-			down = whyDown(w.leftDown.Why(n, st), st)
+			down = whyDown(w.stoppedByUndo.Why(n, st), st)
 		}
 		acted := slices.Contains(slices.Concat(p.Start, p.Restart, p.Reload, p.Back), n)
 		p.Now = append(p.Now, state.UnitWas{Name: n, Ran: st.Running(), File: st.File, Acted: acted,
@@ -242,7 +242,7 @@ func (w *Plan) facts(name string, st machine.UnitState) bundle.UnitFacts {
 	return bundle.UnitFacts{
 		Running: st.Running(), Stopping: st.Active == "deactivating", Failed: st.Active == "failed",
 		Unsuccessful: st.Result != "" && st.Result != "success",
-		Barred:       st.Barred, Skipped: st.Skipped, RanThisBoot: st.RanThisBoot && w.leftDown.Why(name, st) == "", Enabled: st.Enabled(),
+		Barred:       st.Barred, Skipped: st.Skipped, RanThisBoot: st.RanThisBoot && w.stoppedByUndo.Why(name, st) == "", Enabled: st.Enabled(),
 		WasEnabled: before.Enabled(), WasRunning: before.Active,
 	}
 }

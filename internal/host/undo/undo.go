@@ -45,7 +45,7 @@ func Run(ctx context.Context, m state.Dir, j *state.Journal, res *bundle.Result)
 	take := u.mask() // now: the values that this run brought go with it
 	whole, units := u.everything(ctx)
 	m.Mark("undo units")
-	m.KeepLeftDown(ctx, j)
+	m.KeepStoppedByUndo(ctx, j)
 	m.Runs().Release(j.Run)
 	res.Edits, res.Restored = u.edits, u.restored
 	res.Changed, res.Started, res.Restarted, res.Reloaded, res.Stopped = nil, nil, nil, nil, nil
