@@ -21,7 +21,7 @@ func (h *app) requestPlans(nixOS bool, log *slog.Logger) *requests.Plans {
 	loader := func() *fleet.Loader { return &fleet.Loader{Confined: of.Confined, Timeout: of.Timeout, Arch: arch} }
 	plans := &requests.Plans{Dir: h.state.path("requests"), Repo: h.repoConfig, At: h.repo.At, Network: h.network, Loader: loader}
 	if nixOS {
-		plans.Systems = nixhosts.NewCutOff(h.state.path("nix-requests"), log).Foresee
+		plans.Systems = nixhosts.NewCutOff(h.state.path("nix-requests"), log).Evaluate
 	}
 	return plans
 }

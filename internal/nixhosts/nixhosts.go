@@ -37,7 +37,7 @@ type Hosts struct {
 	Ended    func()
 	// On runs commands on a host by its name, for hosts that evaluate their system themselves. Nil: none does.
 	On func(host string) nixos.Shell
-	// Log gets a line for each evaluation of Foresee that failed as a whole. Nil: none.
+	// Log gets a line for each evaluation of Evaluate that failed as a whole. Nil: none.
 	Log *slog.Logger
 
 	jobs  jobs

@@ -120,7 +120,7 @@ func TestSourceThatIsRefusedIsTheTroubleOfItsHosts(t *testing.T) {
 
 // What a request would change of systems is evaluated, and nothing is built; keys have no values, and no text of the evaluation
 // is told.
-func TestForesee(t *testing.T) {
+func TestEvaluate(t *testing.T) {
 	needNix(t)
 	if out, err := exec.Command("unshare", "--net", "true").CombinedOutput(); err != nil {
 		t.Skipf("needs the right to make a network namespace: %s", out)
@@ -130,7 +130,7 @@ func TestForesee(t *testing.T) {
 	h.Nix.Worker, h.Nix.Started = "", func(argv []string) { started = append(started, filepath.Base(argv[0])) }
 	tree := repo(`good = host "foreseen" "echo > $out" { db.keyFile = ./secrets/db.age; t.text = "hunter2"; c.keyCommand = [ "/bin/echo" "hunter2" ]; };
 	  thrown = throw "hunter2";`)
-	all := h.Foresee(t.Context(), tree, strings.Repeat("1", 40), hostsOf("good", "thrown", "missing"))
+	all := h.Evaluate(t.Context(), tree, strings.Repeat("1", 40), hostsOf("good", "thrown", "missing"))
 
 	good := all["good"]
 	if good.Err != nil || !strings.HasSuffix(good.Path, "-nixos-system-foreseen") || len(good.Keys) != 3 {
@@ -149,20 +149,20 @@ func TestForesee(t *testing.T) {
 			t.Errorf("%s: %v, want an error without a word of the configuration", host, err)
 		}
 	}
-	if broken := h.Foresee(t.Context(), fstest.MapFS{"flake.nix": file("{ outputs = hunter2")}, strings.Repeat("2", 40), hostsOf("good")); broken["good"].Err == nil || strings.Contains(broken["good"].Err.Error(), "hunter2") {
+	if broken := h.Evaluate(t.Context(), fstest.MapFS{"flake.nix": file("{ outputs = hunter2")}, strings.Repeat("2", 40), hostsOf("good")); broken["good"].Err == nil || strings.Contains(broken["good"].Err.Error(), "hunter2") {
 		t.Errorf("a flake that is broken: %v", broken["good"].Err)
 	}
 }
 
 // An evaluation that fails as a whole may fail for this machine's reasons: it is logged, and asked for again later.
-func TestForeseeThatFailsAsAWhole(t *testing.T) {
+func TestEvaluateThatFailsAsAWhole(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	if nixos.Installed() {
 		t.Skip("Nix lies outside of PATH here")
 	}
 	var log bytes.Buffer
 	h := nixhosts.NewCutOff(t.TempDir(), slog.New(slog.NewTextHandler(&log, nil)))
-	all := h.Foresee(t.Context(), repo(`good = host "good" "echo > $out" { };`), strings.Repeat("1", 40), hostsOf("good"))
+	all := h.Evaluate(t.Context(), repo(`good = host "good" "echo > $out" { };`), strings.Repeat("1", 40), hostsOf("good"))
 	failed := new(fleet.SystemError)
 	if !errors.As(all["good"].Err, &failed) || !failed.Later || strings.Contains(failed.Text, "install it") {
 		t.Errorf("without Nix: %v, want to be asked again, and no cause", all["good"].Err)

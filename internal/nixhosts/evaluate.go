@@ -12,39 +12,39 @@ import (
 	"bellhop/internal/nixos/nixtree"
 )
 
-// foreseeTime bounds one evaluation of Foresee.
-const foreseeTime = 10 * time.Minute
+// evaluateTime bounds one evaluation of Evaluate.
+const evaluateTime = 10 * time.Minute
 
 // NewCutOff has systems evaluated for people who may not be trusted, with files below dir, which is of no other Hosts: what can't be
 // evaluated without a network is remembered there.
 func NewCutOff(dir string, log *slog.Logger) *Hosts {
 	h := New(dir, false, false)
 	h.Log = log
-	h.Nix.CutOff, h.Nix.Timeout = true, foreseeTime
+	h.Nix.CutOff, h.Nix.Timeout = true, evaluateTime
 	return h
 }
 
-// Errors of Foresee. What Nix says is not among them: it may quote whatever the configuration can read, and who hears of a request
+// Errors of Evaluate. What Nix says is not among them: it may quote whatever the configuration can read, and who hears of a request
 // may read less.
 var (
-	errNotForeseen = errors.New("its NixOS system can't be evaluated with what is in the deployer's Nix store, and nothing is fetched for a request")
-	errNotNow      = &fleet.SystemError{Text: errNotForeseen.Error(), Later: true}
-	errOddKey      = errors.New("deployment.keys has a key that is refused")
+	errNotEvaluated = errors.New("its NixOS system can't be evaluated with what is in the deployer's Nix store, and nothing is fetched for a request")
+	errNotNow       = &fleet.SystemError{Text: errNotEvaluated.Error(), Later: true}
+	errOddKey       = errors.New("deployment.keys has a key that is refused")
 )
 
-// Foresee evaluates the systems of hosts as tree has them, and builds nothing: it tells which system each host would hold, and the
+// Evaluate evaluates the systems of hosts as tree has them, and builds nothing: it tells which system each host would hold, and the
 // keys of its configuration, which have no values. fleet.Loader.Systems is this for the plan of a request. A host whose system could
 // not be told since the evaluation as a whole failed, or was ended, has a *fleet.SystemError with Later: the cause may be this
 // machine's. What it was is in the log alone.
-func (h *Hosts) Foresee(ctx context.Context, tree fs.FS, commit string, hosts []*fleet.Host) map[string]*fleet.HostSystem {
+func (h *Hosts) Evaluate(ctx context.Context, tree fs.FS, commit string, hosts []*fleet.Host) map[string]*fleet.HostSystem {
 	asks, all := asksOf(hosts), map[string]*fleet.HostSystem{}
-	systems, err := h.foresee(ctx, tree, commit, asks)
+	systems, err := h.evaluate(ctx, tree, commit, asks)
 	if err != nil && h.Log != nil {
 		h.Log.Warn("NixOS systems of a request are not evaluated", "commit", commit, "err", err)
 	}
 
 	for _, a := range asks {
-		if all[a.Host] = h.foreseen(tree, a, systems); err != nil || systems[a.Host].MayPass() {
+		if all[a.Host] = h.answer(tree, a, systems); err != nil || systems[a.Host].MayPass() {
 			all[a.Host] = &fleet.HostSystem{Err: errNotNow}
 		}
 	}
@@ -52,9 +52,9 @@ func (h *Hosts) Foresee(ctx context.Context, tree fs.FS, commit string, hosts []
 	return all
 }
 
-// foresee evaluates all hosts. The error is that the repo as a whole can't be evaluated. What failed before is tried again: a
+// evaluate evaluates all hosts. The error is that the repo as a whole can't be evaluated. What failed before is tried again: a
 // deploy may have brought what was missing.
-func (h *Hosts) foresee(ctx context.Context, tree fs.FS, commit string, asks []nixos.Ask) (map[string]nixos.System, error) {
+func (h *Hosts) evaluate(ctx context.Context, tree fs.FS, commit string, asks []nixos.Ask) (map[string]nixos.System, error) {
 	source, err := nixtree.NewSource(tree, commit)
 	if err != nil {
 		return nil, err
@@ -69,10 +69,10 @@ func (h *Hosts) foresee(ctx context.Context, tree fs.FS, commit string, asks []n
 	return e.Systems, nil
 }
 
-func (h *Hosts) foreseen(tree fs.FS, a nixos.Ask, systems map[string]nixos.System) *fleet.HostSystem {
+func (h *Hosts) answer(tree fs.FS, a nixos.Ask, systems map[string]nixos.System) *fleet.HostSystem {
 	s, ok := systems[a.Host]
 	if !ok || s.Err != "" {
-		return &fleet.HostSystem{Err: errNotForeseen}
+		return &fleet.HostSystem{Err: errNotEvaluated}
 	}
 
 	out := &fleet.HostSystem{Path: s.Out}
