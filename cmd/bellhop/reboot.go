@@ -64,16 +64,23 @@ func (h *app) reboot(ctx context.Context, by, on string, limit time.Duration, te
 		return fmt.Errorf("reboot: %w", err)
 	}
 
+	return inTurn(hosts, "rebooted", tell, func(host string, tell func(string)) error {
+		return h.rebootOne(ctx, by, host, limit, tell)
+	})
+}
+
+// inTurn does something to one host after the other. The first error ends it, after the names of the hosts
+// that were not done; done is the verb for them.
+func inTurn(hosts []string, done string, tell func(string), do func(host string, tell func(string)) error) error {
 	for i, host := range hosts {
-		err := h.rebootOne(ctx, by, host, limit, func(line string) { tell(host + ": " + line) })
+		err := do(host, func(line string) { tell(host + ": " + line) })
 		if err == nil {
 			continue
 		}
 		if left := hosts[i+1:]; len(left) > 0 {
-			tell("not rebooted: " + strings.Join(left, ", "))
+			tell("not " + done + ": " + strings.Join(left, ", "))
 		}
 		return err
 	}
-
 	return nil
 }

@@ -84,18 +84,9 @@ func (h *app) restart(ctx context.Context, by string, req restartRequest, tell f
 		return err
 	}
 
-	for i, host := range hosts {
-		err := h.restartOne(ctx, by, r, host, func(line string) { tell(host + ": " + line) })
-		if err == nil {
-			continue
-		}
-		if left := hosts[i+1:]; len(left) > 0 {
-			tell("not restarted: " + strings.Join(left, ", "))
-		}
-		return err
-	}
-
-	return nil
+	return inTurn(hosts, "restarted", tell, func(host string, tell func(string)) error {
+		return h.restartOne(ctx, by, r, host, tell)
+	})
 }
 
 // withService are those of hosts that have the service. Where none has it, that is an error, which names the
