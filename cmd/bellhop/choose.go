@@ -9,12 +9,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bellhop/internal/fleet"
+	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/history"
 )
 
 // Which hosts a verb means. Every verb that works on hosts takes them as arguments and by --on, in
-// the same words: names, globs, @tag, and ! to exclude. fleet.Choose is the one place that reads them.
+// the same words: names, globs, @tag, and ! to exclude. inventory.Choose is the one place that reads them.
 
 const hostWords = "hosts: names, globs, @tag, ! to exclude"
 
@@ -60,12 +60,12 @@ func chosenSome(c *cobra.Command, on string, args []string, example string) (str
 // selectHosts lists the hosts that expr names among those that history knows, by name.
 func selectHosts(all map[string]history.Host, expr string) ([]string, error) {
 	names := slices.Sorted(maps.Keys(all))
-	known := make([]fleet.Named, len(names))
+	known := make([]inventory.Named, len(names))
 	for i, name := range names {
-		known[i] = fleet.Named{Name: name, Tags: all[name].Reach.Tags}
+		known[i] = inventory.Named{Name: name, Tags: all[name].Reach.Tags}
 	}
 
-	in, err := fleet.Choose(known, expr)
+	in, err := inventory.Choose(known, expr)
 	if err != nil {
 		return nil, hint(fmt.Errorf("choose hosts: %w", err), "bellhop status lists them")
 	}

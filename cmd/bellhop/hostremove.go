@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/fleet"
+	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/history"
 	"bellhop/server"
 )
@@ -85,9 +85,9 @@ func dropFromFile(e *Env, dir string, args []string, undo bool) (done bool, err 
 // choose lists the hosts of the config that args name: all of them or none, since the deployer is
 // asked for those that the config does not have.
 func (k *knownFleet) choose(args []string) ([]string, error) {
-	all := make([]fleet.Named, 0, len(k.Hosts))
+	all := make([]inventory.Named, 0, len(k.Hosts))
 	for _, name := range slices.Sorted(maps.Keys(k.Hosts)) {
-		all = append(all, fleet.Named{Name: name, Tags: k.Hosts[name].tags()})
+		all = append(all, inventory.Named{Name: name, Tags: k.Hosts[name].tags()})
 	}
 
 	var names, unknown []string
@@ -95,7 +95,7 @@ func (k *knownFleet) choose(args []string) ([]string, error) {
 		if strings.TrimSpace(arg) == "" {
 			return nil, errEmptyHost
 		}
-		in, err := fleet.Choose(all, arg)
+		in, err := inventory.Choose(all, arg)
 		if err != nil {
 			unknown = append(unknown, arg)
 		}
