@@ -7,6 +7,10 @@ import (
 	"fmt"
 )
 
+// What deltas are worth: by BenchmarkRatioFleet in package deploy, with whole manifests of ten files a push to 300
+// hosts takes 5 % more processor time (202 against 193 ms) and sends 5 % more bytes. What they save grows with the
+// manifest, which has a line for each key (BenchmarkRatioKeys). The price is this file, and a frame of the protocol.
+
 // A Delta makes a manifest of the one before it. A host with hundreds of keys has a manifest of
 // ten kilobytes on the wire, of which a push changes a line; both ends have the one before.
 //

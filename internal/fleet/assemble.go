@@ -15,6 +15,11 @@ import (
 	"bellhop/internal/fleet/tree"
 )
 
+// A fleet is assembled from the one before it. BenchmarkRatioReplan in package deploy: with every host assembled
+// anew at each commit, a commit that touches one service of ten hosts takes half a second and more of a fleet of
+// 10,000 hosts, against 13 ms (medians of eleven on a busy machine), and 7 to 11 times as long as of 1,000 hosts, against at most
+// 2 times. The price is differing and what it compares with: the slots and views that a Fleet keeps by host.
+
 // assemble joins config and services into hosts, starting from last, the newest fleet that
 // loaded whole. Only hosts that have something which differs are looked at.
 func (f *Fleet) assemble(last *Fleet) problem.Problems {
