@@ -262,6 +262,26 @@ func TestPathBarredDuringTheRunIsDueToItsService(t *testing.T) {
 	}
 }
 
+// A path that a service gives up is its own too, while it stays.
+func TestLeavingPathBarredDuringTheRun(t *testing.T) {
+	b := sharedBox(t)
+	b.deploy(twoServices("one", "one"), bundle.OutcomeDone)
+	done := false
+	b.m.Reached = func(s string) {
+		if s == "begin" && !done {
+			done = true
+			os.Rename(b.path("/srv/bot/conf"), b.path("/srv/bot/aside"))
+			os.Symlink("/etc", b.path("/srv/bot/conf"))
+		}
+	}
+	l := twoServices("two", "two")
+	l.Files = slices.DeleteFunc(l.Files, func(f bundle.File) bool { return f.Path == "/srv/bot/conf/x.conf" })
+	got := b.deploy(l, bundle.OutcomeRolledBack)
+	if !slices.Equal(got.res.Failing, []string{"bot"}) || b.read("/etc/web.conf") != "one" {
+		t.Errorf("due to %q, web.conf %q: %s", got.res.Failing, b.read("/etc/web.conf"), got.res.Error)
+	}
+}
+
 // A run that goes back for another reason leaves what was barred meanwhile, says so, and brings back all the rest.
 func TestUndoLeavesWhatIsBarred(t *testing.T) {
 	for _, step := range []string{"files", "undo"} {

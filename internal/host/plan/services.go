@@ -19,8 +19,20 @@ func (w *Plan) ServiceWith(unit string) string {
 	return ""
 }
 
-// ServiceAt is the service that a path of the bundle belongs to; "" for none, or where the path leaves.
-func (w *Plan) ServiceAt(path string) string { return w.wanted[path].service }
+// ServiceAt is the service that a path belongs to, or that gives it up; "" for none, or where the service leaves.
+func (w *Plan) ServiceAt(path string) string {
+	if service := w.wanted[path].service; service != "" {
+		return service
+	}
+
+	stays := services(&w.Offer.Manifest)
+	for _, f := range w.Old.Manifest.Files { // what a service that stays gives up
+		if f.Path == path && stays[f.Service] {
+			return f.Service
+		}
+	}
+	return ""
+}
 
 // ServiceOf is how a service is started and judged: as the bundle says, or the one before where the
 // service leaves.
