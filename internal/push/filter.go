@@ -49,6 +49,10 @@ var words = []string{
 	bundle.OutcomeDone, bundle.OutcomeNothing, bundle.OutcomeRefused, bundle.OutcomeRolledBack, bundle.OutcomeFailed, bundle.OutcomeUnconfirmed,
 	bundle.RefusedBase, bundle.RefusedDeployer, bundle.RefusedNetwork, bundle.RefusedBusy, bundle.RefusedBundle, bundle.RefusedBefore, bundle.RefusedRegistry,
 	"pushed", "sealed", "active", "inactive", // of keys
+	// How units and containers do, as systemd and engines have it: nearly every run tells that, and should open no keys for it.
+	"activating", "deactivating", "reloading", "masked", "missing",
+	"running", "exited", "dead", "waiting", "elapsed", "listening", "mounted", "plugged", "start", "start-pre", "start-post", "stop", "auto-restart", "condition",
+	"created", "restarting", "paused", "healthy", "unhealthy", "starting",
 }
 
 // isCount matches how far a step is. Fewer digits than a value has that can be found.
