@@ -45,6 +45,20 @@ func (t *Tally) Count(hp *plan.HostPlan, e history.End) {
 		t.cut = append(t.cut, host)
 	case failedAsWhole(e):
 		t.failed = append(t.failed, failure(hp.Failing(e), host))
+		t.noteFailing(hp, e)
+	}
+}
+
+// noteFailing takes in the services for which a host was undone as a whole, since nobody knew what to leave there in
+// their place. What a held host was to hold is of another commit, and says nothing of the others. It is called under mu.
+func (t *Tally) noteFailing(hp *plan.HostPlan, e history.End) {
+	if hp.Hold != nil {
+		return
+	}
+	for _, service := range hp.Failing(e) {
+		if t.services[service] == "" {
+			t.services[service] = fmt.Sprintf("it failed on %s: %s", hp.Name, e.Error)
+		}
 	}
 }
 

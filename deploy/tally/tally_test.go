@@ -5,8 +5,11 @@ import (
 
 	"bellhop/deploy/plan"
 	"bellhop/deploy/tally"
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/history/results"
+	"bellhop/internal/history/stops"
 )
 
 // What a person may want to stop is a bundle that fails on a whole host. A host that is away, or whose other
@@ -38,6 +41,25 @@ func TestWhatStopsARun(t *testing.T) {
 		sum.Count(&plan.HostPlan{Name: "a"}, c.end)
 		if why, isFirm := sum.Stops(); (why != "") != c.stops || isFirm != c.isFirm {
 			t.Errorf("%s: stops %q, firm %v; want stops %v, firm %v", c.name, why, isFirm, c.stops, c.isFirm)
+		}
+	}
+}
+
+// A service for which a host was undone as a whole, since nobody knew what to leave in its place, is not tried on the
+// hosts that come later. That of a held host is of another commit.
+func TestServicesOfAHostThatFailedAsAWhole(t *testing.T) {
+	files := []bundle.File{{Path: "/etc/web.conf", Digest: "d", Service: "web"}}
+	b := &fleet.Bundle{Manifest: bundle.Manifest{Files: files}}
+	end := history.End{Outcome: history.OutcomeRolledBack, State: history.RolledBack, Error: "units failed", Details: &bundle.Result{Failing: []string{"web"}}}
+	for _, hold := range []*stops.Hold{nil, {Commit: "older"}} {
+		sum := tally.New(1)
+		sum.Count(&plan.HostPlan{Name: "a", Bundle: b, Hold: hold}, end)
+		want := ""
+		if hold == nil {
+			want = "it failed on a: units failed"
+		}
+		if got := sum.Failures()["web"]; got != want {
+			t.Errorf("held %v: web failed with %q, want %q", hold != nil, got, want)
 		}
 	}
 }
