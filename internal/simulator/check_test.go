@@ -27,6 +27,8 @@ import (
 //   - each result that changed the state of a host is in the outbox;
 //   - one more push delivery of the same head contacts nobody.
 //
+// What must hold of each run while it goes on is in checkwaves_test.go.
+//
 // That nothing is applied without a cause is watched all the time: see host.tries.
 
 const afterAll = "after deploy --all"

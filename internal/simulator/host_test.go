@@ -53,6 +53,8 @@ type host struct {
 	leftOut   bool      // a run was cancelled before it came to the host, and nobody asked for it since
 	leftAt    int       // of the commits: the head then
 	maybeFree time.Time // when somebody may have ended its hold last
+	failing   []string  // services that failed since a run dialled it first, as "name digest"
+	stopped   *stop     // a run stopped before it; nil: none, or a person asked to try again
 	works     int       // sessions that did more than look
 }
 
@@ -145,6 +147,7 @@ func (h *host) refuses(o *bundle.Offer) *bundle.Result {
 	}
 	if len(barred) > 0 {
 		h.tries(o)
+		h.failing = append(h.failing, failsOf(o, barred)...)
 		res := refuse(bundle.RefusedBundle, "it can't stand here")
 		res.Failing = barred
 		return res
@@ -205,12 +208,14 @@ func (h *host) tries(o *bundle.Offer) {
 	if !h.w.repo.isKnown(h, o) {
 		h.w.blame("%s is offered %.8s, which is of no commit", h.name, o.Digest)
 	}
+	h.w.checkBegin(h, o)
 	if h.leftOut && h.w.repo.visible == h.leftAt {
 		h.w.blame("%s is offered %.8s, though the run of that commit was cancelled before it came there", h.name, o.Digest)
 	}
 	t, isKnown := h.knows[o.Digest]
 	isAnother := h.record == nil && t.name != o.Manifest.Host // by nothing that it says, it had that name
-	if isKnown && !isAnother && (t.outcome != bundle.OutcomeUnconfirmed || t.count > 1) {
+	mayTryAgain := t.outcome == bundle.OutcomeUnconfirmed && t.count == 1 && time.Since(t.at) >= 2*time.Minute
+	if isKnown && !isAnother && !mayTryAgain {
 		h.w.blame("%s is offered %.8s again, which was %s there %v ago, and nobody asked for it", h.name, o.Digest, t.outcome, time.Since(t.at))
 	}
 }
@@ -269,6 +274,9 @@ func (h *host) apply(u *unit) {
 		res.Outcome, res.Error = bundle.OutcomeRolledBack, "something failed"
 	case len(failing) > 0:
 		res.Outcome, res.Error, res.Failing = bundle.OutcomeRolledBack, "units failed", failing
+		h.w.mu.Lock()
+		h.failing = append(h.failing, failsOf(o, failing)...)
+		h.w.mu.Unlock()
 	default:
 		if ok, isAlive := h.applied(u, len(kinds[cutsOff]) > 0); !isAlive {
 			return

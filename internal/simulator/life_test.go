@@ -31,6 +31,7 @@ type life struct {
 	bell   *bell.Bell
 	server *server.Server
 
+	runs    map[string]*progress
 	retries map[string]bool // runs that a person asked for who wants what failed tried again
 	persons map[string]bool // runs that a person asked for
 	loaded  map[string]int  // by run, the index of the commit that it is of
@@ -51,7 +52,7 @@ var secret = []byte("a webhook secret of some length")
 
 // start starts a bellhop on what the one before left.
 func (w *world) start() {
-	l := &life{w: w, died: make(chan struct{}), retries: map[string]bool{}, persons: map[string]bool{}, loaded: map[string]int{}}
+	l := &life{w: w, died: make(chan struct{}), runs: map[string]*progress{}, retries: map[string]bool{}, persons: map[string]bool{}, loaded: map[string]int{}}
 	w.disk.plugIn(l.kill)
 	db, err := history.Open(w.disk.path)
 	if err != nil {
@@ -85,6 +86,7 @@ func (w *world) start() {
 		if e.Step == "plan" {
 			w.planned(l, e.Run)
 		}
+		w.follow(l, e)
 	}
 	l.bell = deploy.NewBell(l.d)
 	l.server, err = server.New(server.Config{

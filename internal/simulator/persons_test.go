@@ -71,6 +71,7 @@ func (w *world) do(req plan.Request) (run string) {
 	w.life.persons[run] = true
 	if req.Retry || req.Resume || req.Rollback != nil {
 		w.life.retries[run] = true
+		w.retried()
 	}
 	return run
 }

@@ -72,6 +72,7 @@ var onceFailed = []struct {
 	{7016, withKeys, "a host that was resumed while runs were paused did not get the head afterwards, since a run had stopped before it"},
 	{7862, withKeys, "a host whose first push was lost, and that got another name, lacked its keys after a reboot"},
 	{8679, withKeys, "a deployer that had planned nothing yet took the past of a host from its new name, and its hold"},
+	{2726, withKeys, "a service was started on another host, though it had failed on one that was undone as a whole"},
 	{1666, withKeys, "a host with a service that is held back was behind, with no word of that, once a rollback was cancelled before it"},
 }
 

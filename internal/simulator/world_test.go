@@ -130,6 +130,9 @@ func (w *world) excuse() {
 				delete(h.knows, digest)
 			}
 		}
+		if h.stopped != nil && time.Since(h.stopped.at) < time.Minute {
+			h.stopped = nil
+		}
 	}
 }
 
@@ -274,6 +277,7 @@ func (w *world) planned(l *life, run string) {
 	if !l.retries[run] {
 		return
 	}
+	w.retried()
 	if back := w.rollbacks[run]; back != nil {
 		commit, _ := l.db.Accepted()
 		back.planned = 1 + w.repo.index(commit)
