@@ -398,3 +398,66 @@ func TestChangedFileAsksTheEngineLittle(t *testing.T) {
 		t.Errorf("generation %d has images %+v, %v; want %+v", now.Generation, now.Images, err, ran.Images)
 	}
 }
+
+// A starting is systemd while it still starts a unit, which it has done after some glances.
+type starting struct {
+	machine.Systemd
+	unit    string
+	glances int
+	begun   func() // when the unit has started
+}
+
+func (s *starting) Glance(ctx context.Context, names []string) (map[string]machine.UnitState, error) {
+	all, err := s.Systemd.Glance(ctx, names)
+	if s.glances--; s.glances == 0 {
+		s.begun()
+	}
+	return s.of(all), err
+}
+
+func (s *starting) Units(ctx context.Context, names []string) (map[string]machine.UnitState, error) {
+	all, err := s.Systemd.Units(ctx, names)
+	return s.of(all), err
+}
+
+func (s *starting) Steady(ctx context.Context, names []string) (map[string]machine.UnitState, error) {
+	all, err := s.Systemd.Steady(ctx, names)
+	if s.glances > 0 {
+		delete(all, s.unit)
+	}
+	return all, err
+}
+
+func (s *starting) of(all map[string]machine.UnitState) map[string]machine.UnitState {
+	if u, ok := all[s.unit]; ok && s.glances > 0 {
+		u.Active, u.Sub = "activating", "start"
+		all[s.unit] = u
+	}
+	return all
+}
+
+// A project that its unit is still bringing up, as after a boot, is listed when that has ended: what the unit does to containers
+// would else be taken for what the run wants.
+func TestStackThatStartsIsWaitedFor(t *testing.T) {
+	m, e, l := composeLoad(t)
+	const conf = "/opt/stacks/wiki/conf"
+	l.Services[len(l.Services)-1].Compose.Containers[0].Files = []string{conf}
+	l.file(conf, "one").of("wiki")
+	twinDeploy(t, m, l.on(1), l, bundle.OutcomeDone)
+
+	e.calls = nil
+	before := -1
+	s := &starting{Systemd: m.Host().Systemd, unit: "wiki.service", glances: 3}
+	s.begun = func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		before = len(e.calls)
+	}
+	m.Host().Systemd = s
+	l.Files = slices.DeleteFunc(l.Files, func(f bundle.File) bool { return f.Path == conf })
+	l.file(conf, "two").of("wiki")
+	twinDeploy(t, m, l.on(2), l, bundle.OutcomeDone)
+	if before != 0 || !slices.ContainsFunc(e.calls, func(c string) bool { return strings.Contains(c, " restart --no-deps -- app") }) {
+		t.Errorf("%d calls of the engine before the unit had started, of %q", before, e.calls)
+	}
+}

@@ -10,12 +10,14 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/blame"
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/containers"
 	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/host/plan"
 	"bellhop/internal/host/stacks"
 	"bellhop/internal/host/state"
@@ -50,6 +52,9 @@ func (r *run) planStacks(ctx context.Context) error {
 	}
 	defer os.RemoveAll(scratch)
 
+	if err := r.awaitStackStarts(ctx); err != nil {
+		return err
+	}
 	for _, s := range r.stacks {
 		var err error
 		s.now, err = r.engine().Containers(ctx, s.Project)
@@ -59,6 +64,40 @@ func (r *run) planStacks(ctx context.Context) error {
 		if err != nil && !s.leaves { // what leaves may leave an engine that is gone
 			return refuseStack(s, err)
 		}
+	}
+	return nil
+}
+
+// A unit that is just starting, shortly after a boot, brings up its whole project by the files that stood when it began. What it
+// still does to containers after they were listed would be taken for what this run wants. So its end is waited for, within
+// the time that a start may take; one that waits for its key has not begun.
+const (
+	glanceAtStarts = 200 * time.Millisecond
+	mostOfStarts   = 2 * time.Minute
+)
+
+// awaitStackStarts returns when no unit of the stacks is starting any more.
+func (r *run) awaitStackStarts(ctx context.Context) error {
+	isStarting := func(s machine.UnitState) bool { return s.Active == "activating" }
+	var names []string
+	for _, s := range r.stacks {
+		if unit := containers.StackUnit(s.Service); isStarting(r.w.Units.Before[unit]) {
+			names = append(names, unit)
+		}
+	}
+
+	for began := time.Now(); len(names) > 0 && time.Since(began) < mostOfStarts; {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(glanceAtStarts):
+		}
+
+		states, err := r.m.Systemd.Glance(ctx, names)
+		if err != nil {
+			return err
+		}
+		names = slices.DeleteFunc(names, func(n string) bool { return !isStarting(states[n]) })
 	}
 	return nil
 }
