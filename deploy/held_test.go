@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -65,6 +66,63 @@ func TestKeysOfAHostWithAServiceThatIsBarred(t *testing.T) {
 				t.Errorf("host is %s (%s), want current", h.State, h.Error)
 			}
 		})
+	}
+}
+
+// What a service's user bars on one host holds back his service there, and nothing on the hosts of later waves.
+func TestBarredOnOneHostStopsNoOther(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	w.top = "rollout: { waves: [1, 1], max_failures: 5 }\n"
+	w.service("bot", map[string]string{"files/srv/bot/conf/x": "one"})
+	w.service("other", map[string]string{"files/etc/other": "one"})
+	for _, name := range []string{"a", "b"} {
+		w.enable(name, "bot", "other")
+		m := w.machines[name]
+		w.must(os.MkdirAll(m.Path("/srv/bot"), 0o777))
+		w.must(os.Chmod(m.Path("/srv/bot"), 0o777))
+	}
+	w.push("first", history.OutcomeDone)
+
+	m := w.machines["a"]
+	w.must(os.Rename(m.Path("/srv/bot/conf"), m.Path("/srv/bot/aside")))
+	w.must(os.Symlink("/etc", m.Path("/srv/bot/conf")))
+	w.files["services/bot/files/srv/bot/conf/x"] = "two"
+	w.files["services/other/files/etc/other"] = "two"
+	w.push("second", history.OutcomePartial)
+	if got := read(t, w.machines["b"].Path("/srv/bot/conf/x")); got != "two" {
+		t.Errorf("x on b is %q", got)
+	}
+	for name, want := range map[string]history.State{"a": history.HeldBack, "b": history.Current} {
+		if h, _ := w.db.Host(name); h.State != want {
+			t.Errorf("%s is %s (%s), want %s", name, h.State, h.Error, want)
+		}
+	}
+}
+
+// A host that left a service by itself, since services were not isolated then, has a record that no commit explains. Its other
+// services come all the same when they are isolated again and the path is barred still.
+func TestBarredWhereNobodyKnowsWhatStands(t *testing.T) {
+	w := newWorld(t, "a")
+	w.service("bot", map[string]string{"files/srv/bot/conf/x": "one"})
+	w.service("other", map[string]string{"files/etc/other": "one"})
+	w.enable("a", "bot", "other")
+	m := w.machines["a"]
+	w.must(os.MkdirAll(m.Path("/srv/bot"), 0o777))
+	w.must(os.Chmod(m.Path("/srv/bot"), 0o777))
+	w.push("first", history.OutcomeDone)
+
+	w.must(os.Rename(m.Path("/srv/bot/conf"), m.Path("/srv/bot/aside")))
+	w.must(os.Symlink("/etc", m.Path("/srv/bot/conf")))
+	for i, top := range []string{"isolate: false\n", "", ""} {
+		w.top = top
+		value := fmt.Sprint("push ", i)
+		w.files["services/bot/files/srv/bot/conf/x"] = value
+		w.files["services/other/files/etc/other"] = value
+		w.push(value, history.OutcomeFailed)
+		if got := read(t, m.Path("/etc/other")); got != value {
+			h, _ := w.db.Host("a")
+			t.Errorf("%s: the other service has %q; the host is %s (%s)", value, got, h.State, h.Error)
+		}
 	}
 }
 

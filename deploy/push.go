@@ -46,7 +46,7 @@ func (d *Deployer) job(ctx context.Context, r *run, p *plan.Plan, hp *plan.HostP
 		Target:     routes.To(p.Fleet, hp.Host, hp.Last.Arch, len(hp.Bundle.Keys) > 0),
 		Last:       push.Last{Had: hp.Last.Had, Generation: hp.Last.Generation, Digest: hp.Last.Digest, Manifest: hp.Old, From: hp.From},
 		Confirm:    confirmWindow(p.Fleet.Confirm, hp.IsDeployer),
-		AllowPrune: hp.Prune, TakeOver: r.req.TakeOver, GoesBack: hp.Hold.GoesBack(), Isolates: isolates(p, hp),
+		AllowPrune: hp.Prune, TakeOver: r.req.TakeOver, GoesBack: hp.Hold.GoesBack(),
 
 		Other: func(h *push.Hello) string { return routes.OtherName(p.Fleet, h, hp.Name) },
 		OnHello: func(h *push.Hello) error {

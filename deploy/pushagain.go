@@ -34,6 +34,8 @@ type hostTries struct {
 type try struct {
 	hp *plan.HostPlan
 	as string // the id of the run on the host, where it is not that of the run
+	// alone says that the host leaves by itself what its users bar: the deployer can't offer the rest anew.
+	alone bool
 
 	// What came of it:
 	end       history.End
@@ -50,10 +52,8 @@ type try struct {
 // inTries pushes a host, and tries again without what failed. open says that the host continues
 // without a connection, and that its result is to be fetched at the next start.
 func (h *hostTries) inTries(ctx context.Context, hp *plan.HostPlan) (e history.End, open bool) {
-	t := &try{hp: hp}
-	h.once(ctx, t)
-
-	for n := 2; !t.open; n++ {
+	t, n := h.first(ctx, hp)
+	for ; !t.open; n++ {
 		next := h.withoutFailing(ctx, t)
 		if next == nil {
 			return h.lastTry(t), false
@@ -82,6 +82,23 @@ func (h *hostTries) inTries(ctx context.Context, hp *plan.HostPlan) (e history.E
 		t.end = outcome.AfterTries(tried, t.end)
 	}
 	return t.end, true
+}
+
+// first is the first try, and the number of the next one. A host that refuses services, and of which nobody knows what to leave there in
+// their place, is asked once more where users bar the way, to leave that by itself: they must not be able to stop the others.
+func (h *hostTries) first(ctx context.Context, hp *plan.HostPlan) (t *try, next int) {
+	t = &try{hp: hp}
+	h.once(ctx, t)
+	if !isolates(h.plan, hp) || !isRefusedForServices(t.end) || len(barred(t.end)) == 0 || h.withoutFailing(ctx, t) != nil {
+		return t, 2
+	}
+
+	again := &try{hp: hp, as: tryID(h.run.head.ID, 2), alone: true}
+	h.once(ctx, again)
+	if again.end.Outcome == history.OutcomeRefused && !again.open {
+		return t, 3
+	}
+	return again, 3
 }
 
 // tryID is the id by which a host knows the try n of a run; the first has that of the run.
@@ -124,6 +141,14 @@ func (h *hostTries) lastTry(t *try) history.End {
 	return e
 }
 
+// barred are the services that a host refused since their users bar the way to a path of theirs.
+func barred(e history.End) []string {
+	if res, ok := e.Details.(*bundle.Result); ok {
+		return res.Barred
+	}
+	return nil
+}
+
 // checkRecord is what a try does with the record in the hello of the host, after then.
 func (h *hostTries) checkRecord(ctx context.Context, t *try, then func(*push.Hello) error) func(*push.Hello) error {
 	return func(hello *push.Hello) error {
@@ -145,6 +170,7 @@ func (h *hostTries) checkRecord(ctx context.Context, t *try, then func(*push.Hel
 func (h *hostTries) once(ctx context.Context, t *try) {
 	j := h.d.job(ctx, h.run, h.plan, t.hp)
 	j.Clock = h.clock
+	j.Isolates = isolates(h.plan, t.hp) && !t.alone
 	j.OnHello = h.checkRecord(ctx, t, j.OnHello)
 	j.Origins = t.hp.Recorded(h.run.head.Commit)
 	j.Held = t.hp.Isolation.Names()
@@ -286,7 +312,7 @@ func (h *hostTries) rememberFailed(t *try, next *plan.HostPlan) {
 	for service, why := range next.Isolation.Failing {
 		isNew := hp.Isolation == nil || hp.Isolation.Failing[service] == ""
 		if isNew {
-			e.FailedServices = append(e.FailedServices, services.Failure{Service: service, Digest: bundle.ServiceDigest(whole, service), Run: h.run.head.ID, Error: why})
+			e.FailedServices = append(e.FailedServices, services.Failure{Service: service, Digest: bundle.ServiceDigest(whole, service), Run: h.run.head.ID, Error: why, Barred: slices.Contains(barred(t.end), service)})
 		}
 	}
 	slices.SortFunc(e.FailedServices, func(a, b services.Failure) int { return strings.Compare(a.Service, b.Service) })

@@ -34,7 +34,7 @@ func (t *Tally) Count(hp *plan.HostPlan, e history.End) {
 
 	host := hp.Name
 	for _, f := range e.FailedServices {
-		if t.services[f.Service] == "" {
+		if t.services[f.Service] == "" && !f.Barred { // what a user bars on one host says nothing of others
 			t.services[f.Service] = fmt.Sprintf("it failed on %s: %s", host, f.Error)
 		}
 	}

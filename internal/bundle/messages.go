@@ -226,27 +226,29 @@ const (
 
 // ResultOf is what came of a run on one host.
 type ResultOf[T text] struct {
-	Run        T               `json:"run"`
-	Outcome    T               `json:"outcome"`
-	Refused    T               `json:"refused,omitempty"`
-	Error      T               `json:"error,omitempty"`
-	Cause      T               `json:"cause,omitempty"`    // why it failed, where Error says also why it could not be undone
-	CutOff     bool            `json:"cut_off,omitempty"`  // the run was killed, by a power cut or by whoever, and undone: not the bundle's fault
-	Record     *RecordOf[T]    `json:"record,omitempty"`   // what stands now; nil with OutcomeDone: the host was given back
-	Changed    []T             `json:"changed,omitempty"`  // things by their Name, as Change has it
-	Restored   []T             `json:"restored,omitempty"` // edited by hand on the host, put back
-	Edits      []T             `json:"edits,omitempty"`    // for each of those, where the host keeps what it held; "" when it was gone
-	Kept       []T             `json:"kept,omitempty"`     // accounts and homes that stay after a service left
-	Started    []T             `json:"started,omitempty"`
-	Stopped    []T             `json:"stopped,omitempty"`
-	Restarted  []T             `json:"restarted,omitempty"`
-	Reloaded   []T             `json:"reloaded,omitempty"`
-	Drifted    []T             `json:"drifted,omitempty"` // units stopped by hand, left so
-	Warnings   []T             `json:"warnings,omitempty"`
-	Keys       []KeyStateOf[T] `json:"keys,omitempty"`
-	Evidence   []EvidenceOf[T] `json:"evidence,omitempty"` // of what failed
-	Failing    []T             `json:"failing,omitempty"`  // services that a rollback is due to; empty when that is not known
-	Units      []UnitSeenOf[T] `json:"units,omitempty"`    // with OutcomeDone, how each unit does; empty where none was watched
+	Run       T               `json:"run"`
+	Outcome   T               `json:"outcome"`
+	Refused   T               `json:"refused,omitempty"`
+	Error     T               `json:"error,omitempty"`
+	Cause     T               `json:"cause,omitempty"`    // why it failed, where Error says also why it could not be undone
+	CutOff    bool            `json:"cut_off,omitempty"`  // the run was killed, by a power cut or by whoever, and undone: not the bundle's fault
+	Record    *RecordOf[T]    `json:"record,omitempty"`   // what stands now; nil with OutcomeDone: the host was given back
+	Changed   []T             `json:"changed,omitempty"`  // things by their Name, as Change has it
+	Restored  []T             `json:"restored,omitempty"` // edited by hand on the host, put back
+	Edits     []T             `json:"edits,omitempty"`    // for each of those, where the host keeps what it held; "" when it was gone
+	Kept      []T             `json:"kept,omitempty"`     // accounts and homes that stay after a service left
+	Started   []T             `json:"started,omitempty"`
+	Stopped   []T             `json:"stopped,omitempty"`
+	Restarted []T             `json:"restarted,omitempty"`
+	Reloaded  []T             `json:"reloaded,omitempty"`
+	Drifted   []T             `json:"drifted,omitempty"` // units stopped by hand, left so
+	Warnings  []T             `json:"warnings,omitempty"`
+	Keys      []KeyStateOf[T] `json:"keys,omitempty"`
+	Evidence  []EvidenceOf[T] `json:"evidence,omitempty"` // of what failed
+	Failing   []T             `json:"failing,omitempty"`  // services that a rollback is due to; empty when that is not known
+	// Barred are those of Failing whose users bar the way to a path of theirs: that says nothing of other hosts.
+	Barred     []T             `json:"barred,omitempty"`
+	Units      []UnitSeenOf[T] `json:"units,omitempty"` // with OutcomeDone, how each unit does; empty where none was watched
 	Fsyncs     int             `json:"fsyncs,omitempty"`
 	TookMillis int64           `json:"took_ms"`
 }

@@ -18,7 +18,7 @@ func (r *run) blame(cause error) {
 	}
 	var no *check.Refusal
 	if errors.As(cause, &no) {
-		r.res.Failing, r.res.Evidence = no.Services, r.withoutKeys(no.Seen)
+		r.res.Failing, r.res.Barred, r.res.Evidence = no.Services, no.Barred, r.withoutKeys(no.Seen)
 	}
 }
 

@@ -63,6 +63,9 @@ func (s Status) equal(o Status) bool {
 type Failure struct {
 	Service, Digest, Run, Error string
 	At                          time.Time
+
+	// Barred says that the service's user barred the way to a path of his on that host. It is of the run alone, and is not stored.
+	Barred bool
 }
 
 // keepFailures is how many are remembered of a host.

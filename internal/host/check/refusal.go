@@ -14,6 +14,8 @@ type Refusal struct {
 	// Seen is, where there are several of them, what is wrong with each.
 	Seen []bundle.Evidence
 	Err  error // what is wrong
+	// Barred are those of Services whose users bar the way to a path of theirs.
+	Barred []string
 }
 
 func (r *Refusal) Error() string { return r.Err.Error() }

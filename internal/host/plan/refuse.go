@@ -7,6 +7,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/check"
+	"bellhop/internal/host/owned"
 )
 
 // What a host can't have of one service, a masked unit, an owner that it does not know, refuses that service: the
@@ -81,7 +82,15 @@ func (r *refusals) Refused() error {
 	}
 
 	slices.Sort(names)
-	no := &check.Refusal{Why: bundle.RefusedBundle, Services: slices.Compact(names), Err: errors.Join(errs...)}
+	var barred []string
+	for _, one := range r.all {
+		var blocked *owned.BlockedError
+		if errors.As(one.err, &blocked) {
+			barred = append(barred, one.name)
+		}
+	}
+
+	no := &check.Refusal{Barred: barred, Why: bundle.RefusedBundle, Services: slices.Compact(names), Err: errors.Join(errs...)}
 	if len(no.Services) > 1 {
 		no.Seen = seen
 	}
